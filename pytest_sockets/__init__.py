@@ -1,0 +1,65 @@
+"""Real socket endpoints for tests: ready, recorded, bounded. The public names, and nothing else."""
+
+from pytest_sockets._endpoints.connection import Connection
+from pytest_sockets._endpoints.datagram_peer import (
+    DatagramPeer,
+    UDPEchoServer,
+    UDPPeer,
+    UnixDatagramPeer,
+)
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.server import (
+    ChargenServer,
+    DiscardServer,
+    EchoServer,
+    SilentServer,
+    StreamServer,
+    TCPServer,
+    UnixServer,
+)
+from pytest_sockets._endpoints.single import DatagramPair, SocketPair
+from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._wire.errors import (
+    EndpointClosedError,
+    EndpointError,
+    MismatchError,
+    PeerGoneError,
+    SocketsError,
+    UnsupportedError,
+    WaitTimeout,
+)
+from pytest_sockets._wire.events import Address, Datagram, Event
+
+__all__ = [
+    "Address",
+    "ChargenServer",
+    "Connection",
+    "Datagram",
+    "DatagramPair",
+    "DatagramPeer",
+    "DiscardServer",
+    "EchoServer",
+    "Endpoint",
+    "EndpointClosedError",
+    "EndpointError",
+    "Event",
+    "MismatchError",
+    "PeerGoneError",
+    "Settings",
+    "SilentServer",
+    "SocketPair",
+    "Sockets",
+    "SocketsError",
+    "StreamServer",
+    "TCPServer",
+    "UDPEchoServer",
+    "UDPPeer",
+    "UnixDatagramPeer",
+    "UnixServer",
+    "UnsupportedError",
+    "WaitTimeout",
+]
+
+for _name in __all__:
+    if isinstance(globals()[_name], type):  # tracebacks and the manual show what users import
+        globals()[_name].__module__ = __name__

@@ -1,0 +1,64 @@
+"""What a server does on its own: echo (RFC 862), discard (RFC 863), chargen (RFC 864), silence."""
+
+from __future__ import annotations
+
+from pytest_sockets._engine.stream import Stream
+
+_RING = bytes(range(0x20, 0x7F))
+CHARGEN_LINES = b"".join(
+    (_RING + _RING)[start : start + 72] + b"\r\n" for start in range(len(_RING))
+)
+"""One turn of the pattern that RFC 864 recommends: 95 lines of 72 characters."""
+
+
+class Behaviour:
+    """Does nothing, for as long as the connection lasts."""
+
+    name = "silent"
+
+    def on_open(self, stream: Stream) -> None:
+        """Leave a new connection alone."""
+
+    def on_data(self, stream: Stream, data: bytes) -> None:
+        """Leave bytes unanswered."""
+
+    def on_eof(self, stream: Stream) -> None:
+        """Leave our side open."""
+
+    def on_drained(self, stream: Stream) -> None:
+        """Send no more."""
+
+
+class Discard(Behaviour):
+    """Reads and throws away; closes after the peer's EOF."""
+
+    name = "discard"
+
+    def on_eof(self, stream: Stream) -> None:
+        """Close in order."""
+        stream.close()
+
+
+class Echo(Discard):
+    """Sends everything back; closes after the peer's EOF."""
+
+    name = "echo"
+
+    def on_data(self, stream: Stream, data: bytes) -> None:
+        """Send it back."""
+        stream.write(data)
+
+
+class Chargen(Discard):
+    """Sends a pattern for as long as the peer takes it."""
+
+    name = "chargen"
+
+    def on_open(self, stream: Stream) -> None:
+        """Send until the kernel takes no more."""
+        while stream.can_send and not stream.queued:
+            stream.write(CHARGEN_LINES)
+
+    def on_drained(self, stream: Stream) -> None:
+        """Send on, now that the peer has read."""
+        self.on_open(stream)

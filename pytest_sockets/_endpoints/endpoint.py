@@ -1,0 +1,281 @@
+"""What all endpoints have in common: a name, a lock, a record, problems, and an end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NoReturn, TypeVar
+
+from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints.faces import drive
+from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
+from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.waiting import Signal, Steps, Wait
+from pytest_sockets._wire.errors import EndpointClosedError, EndpointError
+from pytest_sockets._wire.events import Event
+from pytest_sockets._wire.framing import count_of
+from pytest_sockets._wire.record import Record, merged
+from pytest_sockets._wire.spool import ByteLog, Spool
+
+E = TypeVar("E", bound="Endpoint")
+
+SYNC_TIMEOUT = 5.0
+"""Seconds for a hop to the I/O thread: it takes 30 µs idle, 30 ms beside busy Python threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a factory or a test decides for all its endpoints."""
+
+    timeout: float = 5.0
+    """Seconds that a wait takes at most."""
+    timeout_factor: float = 1.0
+    """Multiplies every timeout, on slow machines."""
+    record_limit: int = 64 * 1024 * 1024
+    """Bytes of an endpoint's record kept in memory; what is beyond goes to a temporary file."""
+
+    def __post_init__(self) -> None:
+        as_seconds(self.timeout)
+        if not as_seconds(self.timeout_factor, name="timeout_factor"):
+            msg = "timeout_factor must be above 0: it multiplies every timeout"
+            raise ValueError(msg)
+        count_of(self.record_limit, name="record_limit")
+
+    def deadline(self, timeout: float | None) -> Deadline:
+        """Return the deadline of a wait that begins now; `None` means the default."""
+        span = self.timeout if timeout is None else as_seconds(timeout)
+        return Deadline(span * self.timeout_factor)
+
+
+class Endpoint:
+    """Either end of a conversation, recorded.
+
+    Leaving it as a context manager runs `check()` when the body did not raise, and closes it.
+    """
+
+    kind = "endpoint"
+    """Its name where it was given none."""
+    accepts = False
+    """Whether it can have several connections."""
+
+    def __init__(self, *, name: str | None, settings: Settings | None) -> None:
+        self.name = name or self.kind
+        """The name in messages and reports."""
+        self.settings = settings or Settings()
+        """The timeout and limits it works with."""
+        self.lock = threading.RLock()
+        self._engine = Engine.current()
+        self._spool = Spool(self.settings.record_limit)
+        self._record = Record(self.name, None, self._spool)
+        self._records = [self._record]
+        self._problems: list[Exception] = []
+        self._closed = False
+        self._forked_from = 0
+
+    # -- for subclasses
+
+    def _opened(self) -> None:
+        """Join the registry: the endpoint is ready."""
+        self._engine.inherit(self)
+        registry.enter(self)
+
+    def _new_record(self, index: int | None) -> Record:
+        record = Record(self.name, index, self._spool)
+        self._records.append(record)
+        return record
+
+    def _stop(self) -> None:
+        """Close all sockets. Called once, with the lock held."""
+        raise NotImplementedError
+
+    def _abandon(self) -> None:
+        """Close our copies of all descriptors in a forked child."""
+        raise NotImplementedError
+
+    def _signals(self) -> tuple[Signal, ...]:
+        """Return what waiters of the endpoint itself wait for."""
+        return ()
+
+    def _place(self) -> str:
+        """Say where it is, for the report and `repr`."""
+        raise NotImplementedError
+
+    def _summary(self) -> str:
+        """Say in a few words what has happened on it."""
+        raise NotImplementedError
+
+    # -- waiting
+
+    def deadline(self, timeout: float | None) -> Deadline:
+        """Return the deadline of a wait that begins now; `None` means the default."""
+        return self.settings.deadline(timeout)
+
+    def settle(self) -> Steps[None]:
+        """Bring all that the kernel holds into the record."""
+        if self._closed:
+            return
+        if self._forked_from:
+            self.raise_closed()
+        if not (yield self._engine.settled(Deadline(SYNC_TIMEOUT * self.settings.timeout_factor))):
+            msg = (
+                f"the I/O thread did not answer within {SYNC_TIMEOUT:g} s: "
+                "something blocks it, such as a debugger that stopped all threads"
+            )
+            raise EndpointError(msg)
+        if self._spool.failure is not None:
+            self._note_spool_failure(self._spool.failure)
+
+    def sync(self) -> None:
+        """Block until all that the kernel holds is in the record."""
+        __tracebackhide__ = True
+        drive(self.settle(), "sync")
+
+    def waited(self, deadline: Deadline, *needs: tuple[Signal, float]) -> Steps[bool]:
+        """Wait for any of the needs; return whether the deadline passed instead.
+
+        Then the kernel is asked once more, so that a busy machine cannot make a late answer of one
+        that was there in time.
+        """
+        if (yield Wait(deadline, *needs)):
+            return False
+        yield from self.settle()
+        return True
+
+    # -- problems
+
+    @property
+    def problems(self) -> tuple[Exception, ...]:
+        """What has gone wrong on the endpoint's side so far, oldest first. Does not block."""
+        return tuple(self._problems)
+
+    def check(self) -> None:
+        """Raise what has gone wrong on the endpoint's side, the oldest first, others as notes."""
+        __tracebackhide__ = True
+        self.sync()
+        if self._problems:
+            raise_problems(self._problems)
+
+    def fail(self, error: Exception) -> None:
+        """Make an error on the endpoint's side a problem: it fails the test and wakes all waits."""
+        problem = EndpointError(f"{self.name} failed on its own side: {error or type(error).__name__}")
+        problem.__cause__ = error
+        with self.lock:
+            self._problems.append(problem)
+            self._record.mark(CLOCK.stamp(), "problem", note=f"{type(error).__name__}: {error}")
+        for signal in self._signals():
+            signal.finish()
+
+    def raise_problem(self) -> None:
+        """Raise the oldest problem, if there is one."""
+        if self._problems:
+            raise self._problems[0]
+
+    def raise_closed(self) -> NoReturn:
+        """Say that the endpoint is closed, and why."""
+        if self._forked_from:
+            msg = (
+                f"{self.name} belongs to process {self._forked_from}, which forked this one: "
+                "open endpoints in the process that uses them"
+            )
+        else:
+            msg = f"{self.name} is closed: use it before close() and before the test ends"
+        raise EndpointClosedError(msg)
+
+    def over(self) -> str | None:
+        """Say why no more can come; `None` while it can."""
+        return f"{self.name} is closed" if self._closed else None
+
+    @property
+    def empty_log(self) -> ByteLog:
+        """The bytes of an endpoint that nobody has sent any to."""
+        return self._record.received
+
+    def _note_spool_failure(self, failure: OSError) -> None:
+        if not any(problem.__cause__ is failure for problem in self._problems):
+            self.fail(failure)
+
+    # -- the record
+
+    @property
+    def transcript(self) -> tuple[Event, ...]:
+        """All that has happened so far, in order, as frozen events."""
+        __tracebackhide__ = True
+        self.sync()
+        with self.lock:
+            return tuple(merged(self._records))
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The packed records, for reports: the endpoint's own and one for each connection."""
+        with self.lock:
+            return tuple(self._records)
+
+    @property
+    def summary(self) -> tuple[str, str]:
+        """Where it is and what has happened on it, each in a few words."""
+        with self.lock:
+            return self._place(), self._summary()
+
+    # -- the end
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close()` has been called, or the endpoint was left behind by `fork()`."""
+        return self._closed
+
+    def close(self) -> None:
+        """Record what the kernel still holds and close all sockets. Idempotent; does not block."""
+        with self.lock:
+            if self._closed:
+                return
+            try:
+                self._stop()
+            finally:
+                self._closed = True
+                for signal in self._signals():
+                    signal.finish()
+        registry.leave(self)
+
+    def after_fork(self) -> None:
+        """Give up what a forked child inherited: it cannot serve it, and must not keep it open."""
+        self.lock = threading.RLock()
+        if not self._closed:
+            self._forked_from = os.getppid()
+            self._closed = True
+            registry.leave(self)
+            self._abandon()
+
+    def __enter__(self: E) -> E:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True
+        try:
+            if exc_type is None:
+                self.check()
+        finally:
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        place, summary = self.summary
+        return f"<{type(self).__name__} {place}, {summary}, {state}>"
+
+
+def raise_problems(problems: list[Exception] | tuple[Exception, ...]) -> NoReturn:
+    """Raise the first problem with the others as notes."""
+    __tracebackhide__ = True
+    first, *others = problems
+    for other in others:
+        note = f"also: {other}"
+        if note not in getattr(first, "__notes__", ()):
+            first.add_note(note)
+    raise first
+

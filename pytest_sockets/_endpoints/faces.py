@@ -1,0 +1,93 @@
+"""The blocking and the awaitable face of one verb."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from pytest_sockets._engine.shells import run_async, run_blocking, running_loop
+from pytest_sockets._engine.waiting import Steps
+from pytest_sockets._wire.errors import MismatchError, SocketsError, WaitTimeout
+
+S = TypeVar("S")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def verb(steps: Callable[Concatenate[S, P], Steps[R]]) -> Callable[Concatenate[S, P], R]:
+    """Make a blocking method of a generator method; its awaitable twin is a `Twin` of the result."""
+
+    @functools.wraps(steps)
+    def blocking(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True
+        return drive(steps(self, *args, **kwargs), steps.__name__)
+
+    signature = inspect.signature(steps)
+    result = str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
+    blocking.__signature__ = signature.replace(return_annotation=result)  # type: ignore[attr-defined]
+    blocking.__annotations__["return"] = result
+    blocking.steps = steps  # type: ignore[attr-defined]  # for Twin
+    return blocking
+
+
+def drive(steps: Steps[R], name: str) -> R:
+    """Run a verb in this thread; errors meant for the user begin at the user's own line."""
+    __tracebackhide__ = True
+    try:
+        return run_blocking(steps)
+    except WaitTimeout as error:
+        loop = running_loop()
+        if loop:
+            hint = (
+                f"\n  this wait blocked the test's own {loop} event loop, so that nothing in it "
+                f"could run meanwhile: use `await ….aio.{name}(…)`"
+            )
+            error.args = (f"{error}{hint}",)
+        raise error.with_traceback(None)  # noqa: B904 - the same error, without our frames
+    except (MismatchError, SocketsError) as error:
+        raise error.with_traceback(None)  # noqa: B904 - as above
+
+
+async def drive_async(steps: Steps[R]) -> R:
+    """Run a verb in this task; errors meant for the user begin at the user's own line."""
+    __tracebackhide__ = True
+    try:
+        return await run_async(steps)
+    except (WaitTimeout, MismatchError, SocketsError) as error:
+        raise error.with_traceback(None)  # noqa: B904 - as above
+
+
+class Face:
+    """The awaitable face of an endpoint: `endpoint.aio`."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    def __repr__(self) -> str:
+        return f"{self._owner!r}.aio"
+
+
+class Twin(Generic[P, R]):
+    """The awaitable twin of a blocking verb, as a method of a `Face`."""
+
+    def __init__(self, blocking: Callable[Concatenate[Any, P], R]) -> None:
+        self._steps: Callable[..., Steps[R]] = blocking.steps  # type: ignore[attr-defined]
+        self.__doc__ = f"Await what `{blocking.__qualname__}` waits for; same arguments and result."
+
+    @overload
+    def __get__(self, face: None, owner: type) -> Twin[P, R]: ...
+    @overload
+    def __get__(self, face: Face, owner: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, face: Face | None, owner: type) -> Any:
+        if face is None:
+            return self
+        target = face._owner  # noqa: SLF001 - a face is ours
+
+        @functools.wraps(self._steps)
+        async def twin(*args: P.args, **kwargs: P.kwargs) -> R:
+            __tracebackhide__ = True
+            return await drive_async(self._steps(target, *args, **kwargs))
+
+        return twin

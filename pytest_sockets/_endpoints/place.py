@@ -1,0 +1,204 @@
+"""Where an endpoint is: its bound sockets, and the addresses in the form that `connect` takes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import _socket
+
+from pytest_sockets._engine.binding import (
+    FAMILIES,
+    bind_inet,
+    bind_other,
+    bind_unix,
+    check_family,
+    family_name,
+    plain,
+    type_name,
+)
+from pytest_sockets._wire.errors import UnsupportedError
+from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.rendering import show_address
+
+OUR_PATH_LIMIT = 100
+"""Bytes of a path that we choose; pytest's basetemp is often longer than AF_UNIX takes."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Bound sockets and how to reach them."""
+
+    family: str
+    sockets: list[_socket.socket]
+    addresses: tuple[Address, ...]
+    protocol: str
+    asked: Address | None = None
+    """The host name that was asked for, with the port."""
+    remove: Callable[[], None] = field(default=lambda: None)
+    """Removes what was made on disk."""
+
+    @property
+    def address(self) -> Address:
+        """Where to connect."""
+        return self.addresses[0] if self.asked is None else self.asked
+
+    @property
+    def text(self) -> str:
+        """``tcp 127.0.0.1:40213``."""
+        shown = self.addresses if self.asked is None else (self.asked,)
+        return f"{self.protocol} {' and '.join(map(show_address, shown))}"
+
+    def host(self, name: str) -> str:
+        """Return the host."""
+        return str(self._pair(name, "host")[0])
+
+    def port(self, name: str) -> int:
+        """Return the port."""
+        return int(self._pair(name, "port")[1])
+
+    def path(self, name: str) -> str:
+        """Return the AF_UNIX path."""
+        address = self.address
+        if not isinstance(address, str):
+            msg = f"{name} is at {show_address(address)}: it has a host and a port, no path"
+            raise AttributeError(msg)
+        return address
+
+    def url(self, scheme: str, name: str) -> str:
+        """Return ``scheme://host:port``."""
+        return f"{scheme}://{show_address(self._pair(name, 'url'))}"
+
+    def _pair(self, name: str, what: str) -> tuple[Any, ...]:
+        address = self.address
+        if isinstance(address, str):
+            msg = f"{name} is at {show_address(address)}: it has a path, no {what}"
+            raise AttributeError(msg)
+        return address
+
+
+def place_for(
+    family: str | int | None,
+    host: str | None,
+    port: int | str,
+    path: str | None,
+    type: int,
+    proto: int,
+    address: Any,
+    *,
+    abstract: bool = False,
+) -> Place:
+    """Bind what the arguments ask for."""
+    if isinstance(family, int) and address is not None:
+        return _other(family, type, proto, address)
+    name = _family(family, path, abstract=abstract)
+    if address is not None:
+        msg = f"address= is for families without host and port; with {name!r} use host=, port= or path="
+        raise ValueError(msg)
+    if name == "unix":
+        if host is not None or port != 0:
+            msg = "an AF_UNIX endpoint has a path, no host= or port="
+            raise ValueError(msg)
+        return _unix(path, type, abstract=abstract)
+    if path is not None or abstract:
+        msg = f"path= and abstract= go with family='unix', not {name!r}"
+        raise ValueError(msg)
+    return _inet(None if family is None else name, host, port, type, proto)
+
+
+def _family(family: str | int | None, path: str | None, *, abstract: bool) -> str:
+    if family is None:
+        return "unix" if path is not None or abstract else "ipv4"
+    if isinstance(family, str):
+        return check_family(family)
+    for name, number in (*FAMILIES.items(), ("unix", socket.AF_UNIX)):
+        if family == number:
+            return name
+    msg = f"family={family_name(family)} needs address=, in the form that this family has"
+    raise ValueError(msg)
+
+
+def _inet(family: str | None, host: str | None, port: int | str, type: int, proto: int) -> Place:
+    sockets = bind_inet(family, host, port, type, proto)
+    found = [plain(sock.family, sock.getsockname()) for sock in sockets]
+    addresses = tuple(address for address in found if address is not None)
+    families = {int(sock.family) for sock in sockets}
+    if len(families) > 1:
+        name = "dual"
+    else:
+        name = "ipv6" if socket.AF_INET6 in families else "ipv4"
+    asked = None
+    if host is not None and all(address[0] != host for address in addresses):
+        asked = (host, addresses[0][1])
+    protocol = "udp" if type == socket.SOCK_DGRAM else "tcp"
+    return Place(name, sockets, addresses, protocol, asked)
+
+
+def _unix(path: str | None, type: int, *, abstract: bool) -> Place:
+    if path is not None and not isinstance(path, str):
+        path = os.fsdecode(path)
+    protocol = "unix" if type == socket.SOCK_STREAM else f"unix {type_name(type)[5:].lower()}"
+    if abstract or (path is not None and path.startswith("\0")):
+        if path is not None and not path.startswith("\0"):
+            msg = f"abstract=True chooses a name; to give one, write path='\\0{path}'"
+            raise ValueError(msg)
+        path = path or f"\0pytest-sockets-{secrets.token_hex(8)}"
+        return Place("unix", [bind_unix(path, type)], (path,), protocol)
+    if path is not None:
+        sock = bind_unix(path, type)
+        return Place("unix", [sock], (path,), protocol, remove=_remover(path))
+    folder = short_folder()
+    try:
+        own = os.path.join(folder, "s")
+        sock = bind_unix(own, type)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+    def remove() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return Place("unix", [sock], (own,), protocol, remove=remove)
+
+
+def _other(family: int, type: int, proto: int, address: Any) -> Place:
+    sock = bind_other(family, type, proto, address)
+    name = family_name(family)
+    bound = sock.getsockname()
+    protocol = f"{name} {type_name(type)[5:].lower()}"
+    return Place(name, [sock], (bound,), protocol)
+
+
+def _remover(path: str) -> Callable[[], None]:
+    inode = os.stat(path).st_ino
+
+    def remove() -> None:
+        try:
+            if os.stat(path).st_ino == inode:  # else somebody has replaced it: theirs to remove
+                os.unlink(path)
+        except FileNotFoundError:
+            return
+
+    return remove
+
+
+def short_folder() -> str:
+    """Make a folder of our own in which a path of one more letter stays within 100 bytes."""
+    for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108 - mkdtemp
+        if len(os.fsencode(parent)) > OUR_PATH_LIMIT - len("/ps-12345678/s"):
+            continue
+        try:
+            return tempfile.mkdtemp(prefix="ps-", dir=parent)
+        except OSError:
+            continue
+    msg = (
+        f"no folder for a short AF_UNIX path: {tempfile.gettempdir()!r} is too long and /tmp and "
+        "/var/tmp cannot be written; set TMPDIR to a short folder, or give path="
+    )
+    raise UnsupportedError(msg)

@@ -1,0 +1,30 @@
+"""Which endpoints are open, and who is told of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_sockets._endpoints.endpoint import Endpoint
+
+_open: dict[int, Endpoint] = {}
+observers: list[Callable[[Endpoint], None]] = []
+"""Called with each endpoint once it is ready, in the thread that opened it."""
+
+
+def enter(endpoint: Endpoint) -> None:
+    """Note that an endpoint is open."""
+    _open[id(endpoint)] = endpoint
+    for observer in tuple(observers):
+        observer(endpoint)
+
+
+def leave(endpoint: Endpoint) -> None:
+    """Note that an endpoint has closed."""
+    _open.pop(id(endpoint), None)
+
+
+def open_endpoints() -> tuple[Endpoint, ...]:
+    """Return the open endpoints in the order in which they were opened."""
+    return tuple(_open.values())

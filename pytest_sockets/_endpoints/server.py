@@ -1,0 +1,448 @@
+"""Endpoints that accept: TCP and AF_UNIX stream servers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import _socket
+
+from pytest_sockets._endpoints.behaviours import Behaviour, Chargen, Discard, Echo
+from pytest_sockets._endpoints.claims import Direction, hold
+from pytest_sockets._endpoints.connection import Connection
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.faces import Face, Twin, verb
+from pytest_sockets._endpoints.place import Place, place_for
+from pytest_sockets._engine.binding import plain
+from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._engine.listener import Listener
+from pytest_sockets._engine.stream import Stream
+from pytest_sockets._engine.waiting import Signal, Steps
+from pytest_sockets._wire.errors import MismatchError, WaitTimeout
+from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.framing import count_of
+from pytest_sockets._wire.matching import MISSING, claim
+from pytest_sockets._wire.rendering import count, show
+
+
+class StreamServer(Endpoint):
+    """A listener of any family, already listening when it is made, and its connections.
+
+    Args:
+        family: ``"ipv4"`` (the default), ``"ipv6"``, ``"dual"`` (both loopbacks on one port) or
+            ``"unix"``; or, with `type` and `address`, any `socket.AF_…` number.
+        host: an address or name of this machine; `None` means loopback.
+        port: a number, a numeric string or a service name; 0 means any free one.
+        path: an AF_UNIX path, or ``"\\0name"`` for an abstract name; `None` means a short path
+            that is removed again.
+        abstract: choose an abstract AF_UNIX name (Linux).
+        type: a `socket.SOCK_…` number other than SOCK_STREAM, such as SOCK_SEQPACKET.
+        proto: a protocol number such as IPPROTO_MPTCP; 0 means the family's default.
+        address: where to bind, in the form of a family that has no host and port.
+        name: what messages and reports call it.
+        settings: timeouts and limits.
+
+    Raises:
+        OSError: it cannot be bound; the message says why, and who holds a taken port.
+        UnsupportedError: this machine has no such family or type.
+        ValueError: an argument is wrong in itself.
+    """
+
+    kind = "stream_server"
+    accepts = True
+    behaviour: ClassVar[Behaviour | None] = None
+
+    def __init__(
+        self,
+        *,
+        family: str | int | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | None = None,
+        abstract: bool = False,
+        type: int = socket.SOCK_STREAM,
+        proto: int = 0,
+        address: Any = None,
+        name: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        super().__init__(name=name, settings=settings)
+        self._place_: Place = place_for(
+            family, host, port, path, type, proto, address, abstract=abstract
+        )
+        self._connections: list[Connection] = []
+        self._streams: list[Stream] = []
+        self._taken = 0
+        self._arrived = Signal()  # level: connections
+        self._carrying = {"received": Signal(), "sent": Signal()}  # level: connections with bytes
+        self._over = Signal()  # level: connections whose our side has ended
+        self._listeners = [
+            Listener(self, self._engine, sock, self._on_accept) for sock in self._place_.sockets
+        ]
+        try:
+            for listener in self._listeners:
+                listener.start()
+        except BaseException:
+            for listener in self._listeners:
+                listener.abandon()
+            self._place_.remove()
+            raise
+        self._opened()
+
+    # -- where
+
+    @property
+    def address(self) -> Any:
+        """Where to connect: `(host, port)` for IPv4 and IPv6, a path for AF_UNIX."""
+        return self._place_.address
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All addresses it listens on: two for ``"dual"``, else one as a rule."""
+        return self._place_.addresses
+
+    @property
+    def host(self) -> str:
+        """The literal address, ``127.0.0.1`` or ``::1``, or the host that was asked for."""
+        return self._place_.host(self.name)
+
+    @property
+    def port(self) -> int:
+        """The port, held for as long as the server is open."""
+        return self._place_.port(self.name)
+
+    @property
+    def path(self) -> str:
+        """The AF_UNIX path; an abstract name begins with a NUL."""
+        return self._place_.path(self.name)
+
+    @property
+    def family(self) -> str:
+        """``"ipv4"``, ``"ipv6"``, ``"dual"``, ``"unix"``, or the kernel's name of another."""
+        return self._place_.family
+
+    def url(self, scheme: str) -> str:
+        """Return ``scheme://host:port``, with brackets around an IPv6 address."""
+        return self._place_.url(scheme, self.name)
+
+    # -- connections
+
+    @verb
+    def accept(self, *, timeout: float | None = None) -> Steps[Connection]:
+        """Return the next connection that was not yet taken, in order of arrival."""
+        deadline = self.deadline(timeout)
+        late = False
+        while True:
+            with self.lock:
+                self.raise_problem()
+                if self._taken < len(self._connections):
+                    self._taken += 1
+                    return self._connections[self._taken - 1]
+                have = len(self._connections)
+            if self._closed:
+                self.raise_closed()
+            if late:
+                msg = (
+                    f"{self.name}: nobody connected to {self._place()} within {deadline} "
+                    f"({count(have, 'connection')} before)"
+                )
+                raise WaitTimeout(msg)
+            late = yield from self.waited(deadline, (self._arrived, have + 1))
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """All connections so far, taken or not; each stays readable after its end."""
+        __tracebackhide__ = True
+        self.sync()
+        with self.lock:
+            return tuple(self._connections)
+
+    @verb
+    def wait_connections(self, n: int, *, timeout: float | None = None) -> Steps[None]:
+        """Wait until at least `n` connections have arrived since the start."""
+        yield from self._wait_count(
+            "connections", self._arrived, lambda: len(self._connections), n, timeout
+        )
+
+    @verb
+    def wait_closed(self, n: int, *, timeout: float | None = None) -> Steps[None]:
+        """Wait until our side of at least `n` connections has ended: FIN is out, or reset."""
+        yield from self._wait_count(
+            "closed connections",
+            self._over,
+            lambda: sum(conn.is_closed for conn in self._connections),
+            n,
+            timeout,
+        )
+
+    @verb
+    def assert_connections(self, n: int, *, timeout: float | None = None) -> Steps[None]:
+        """Require exactly `n` connections since the start, waiting while more may come."""
+        wanted = count_of(n, name="n")
+        deadline = self.deadline(timeout)
+        yield from self.settle()
+        late = False
+        while True:
+            self.raise_problem()
+            have = len(self._connections)
+            if have == wanted:
+                return
+            if have > wanted or self._closed:
+                msg = f"{self.name} has {count(have, 'connection')}, expected {wanted}"
+                raise MismatchError(msg)
+            if late:
+                msg = f"{self.name}: waited {deadline} for {count(wanted, 'connection')}, {have} came"
+                raise WaitTimeout(msg)
+            late = yield from self.waited(deadline, (self._arrived, have + 1))
+
+    # -- the record
+
+    @property
+    def received(self) -> bytes:
+        """All bytes received so far, connections in order of accept."""
+        __tracebackhide__ = True
+        return self._joined("received")
+
+    @property
+    def sent(self) -> bytes:
+        """All bytes sent so far, connections in order of accept."""
+        __tracebackhide__ = True
+        return self._joined("sent")
+
+    @verb
+    def assert_received(
+        self, expected: Any = MISSING, *, contains: Any = MISSING, timeout: float | None = None
+    ) -> Steps[None]:
+        """Require what the one connection that carried bytes has received; see `Connection`.
+
+        Two connections with bytes fail, as there is no one stream to compare: use
+        ``connections[i].assert_received``.
+        """
+        yield from self._hold(expected, contains, "received", timeout)
+
+    @verb
+    def assert_sent(
+        self, expected: Any = MISSING, *, contains: Any = MISSING, timeout: float | None = None
+    ) -> Steps[None]:
+        """Require what was sent on the one connection that carried bytes; see `Connection`."""
+        yield from self._hold(expected, contains, "sent", timeout)
+
+    @verb
+    def assert_nothing_received(self) -> Steps[None]:
+        """Require that no byte has been sent to any connection before this call."""
+        yield from self.settle()
+        self.raise_problem()
+        with self.lock:
+            talkers = self._carriers("received")
+            first = talkers[0].log("received").read() if talkers else b""
+        if talkers:
+            msg = (
+                f"{self.name} received bytes on {count(len(talkers), 'connection')}, expected none\n"
+                f"  #{talkers[0].index} received {show(first)}"
+            )
+            raise MismatchError(msg)
+
+    @property
+    def aio(self) -> AsyncServerFace:
+        """The same verbs, awaitable, for asyncio and trio."""
+        return AsyncServerFace(self)
+
+    # -- inside: what streams and listeners call, with the lock held
+
+    def on_first(self, stream: Stream, *, sent: bool) -> None:  # noqa: ARG002 - see Owner
+        """Count the connections that carried bytes."""
+        signal = self._carrying["sent" if sent else "received"]
+        signal.advance(signal.level + 1)
+
+    def on_end(self, stream: Stream) -> None:  # noqa: ARG002 - see Owner
+        """Count the connections whose our side has ended."""
+        self._over.advance(self._over.level + 1)
+
+    def fail(self, error: Exception) -> None:
+        """Make an error a problem, and end the connections: their clients fail now, not later."""
+        super().fail(error)
+        with self.lock:
+            for stream in self._streams:
+                stream.reset()
+
+    def _on_accept(self, sock: _socket.socket, address: Any) -> None:
+        peer = plain(sock.family, address)
+        index = len(self._connections)
+        record = self._new_record(index)
+        record.mark(CLOCK.stamp(), "accepted", peer=peer)
+        stream = Stream(self, self._engine, sock, record, peer, self.settings.timeout)
+        behaviour = self.behaviour
+        driven_by = None
+        if behaviour is not None:
+            stream.driver = behaviour
+            driven_by = f"its {behaviour.name} behaviour"
+        self._streams.append(stream)
+        self._connections.append(Connection(self, stream, index, driven_by))
+        self._arrived.advance(index + 1)
+        if self._problems:
+            stream.reset()
+            return
+        stream.start()
+        if behaviour is not None:
+            behaviour.on_open(stream)
+
+    # -- inside
+
+    def _carriers(self, direction: Direction) -> list[Connection]:
+        # Looking at 10,000 silent connections for each assertion would be slow; none is common.
+        if not self._carrying[direction].level:
+            return []
+        return [conn for conn in self._connections if conn.log(direction).size]
+
+    def _hold(
+        self, expected: Any, contains: Any, direction: Direction, timeout: float | None
+    ) -> Steps[None]:
+        deadline = self.deadline(timeout)
+        wanted = claim(expected, contains)
+        carrying = self._carrying[direction]
+        yield from hold(
+            self, wanted, direction, deadline, lambda: self._carriers(direction), carrying, self.name
+        )
+
+    def _joined(self, direction: Direction) -> bytes:
+        __tracebackhide__ = True
+        self.sync()
+        with self.lock:
+            return b"".join(conn.log(direction).read() for conn in self._connections)
+
+    def _wait_count(
+        self, what: str, signal: Signal, have: Callable[[], int], n: int, timeout: float | None
+    ) -> Steps[None]:
+        wanted = count_of(n, name="n")
+        deadline = self.deadline(timeout)
+        late = False
+        while True:
+            self.raise_problem()
+            if have() >= wanted:
+                return
+            if self._closed:
+                self.raise_closed()
+            if late:
+                msg = f"{self.name}: waited {deadline} for {wanted} {what}, {have()} so far"
+                raise WaitTimeout(msg)
+            late = yield from self.waited(deadline, (signal, wanted))
+
+    def _signals(self) -> tuple[Signal, ...]:
+        signals = [self._arrived, self._over, *self._carrying.values()]
+        for stream in self._streams:
+            signals += (stream.received, stream.sent, stream.peer_end, stream.ended)
+        return tuple(signals)
+
+    def _stop(self) -> None:
+        try:
+            for listener in self._listeners:
+                listener.stop()
+        finally:
+            for stream in self._streams:
+                stream.abort()
+            self._place_.remove()
+
+    def _abandon(self) -> None:
+        for part in (*self._listeners, *self._streams):
+            part.abandon()
+
+    def _place(self) -> str:
+        return self._place_.text
+
+    def _summary(self) -> str:
+        ends = [conn.over("received") for conn in self._connections]
+        text = count(len(ends), "connection")
+        if len(ends) == 1:
+            kinds = self._streams[0].record.kinds
+            how = {"peer_reset": "reset by peer", "reset_sent": "reset", "peer_eof": "EOF from peer"}
+            text += "".join(f", {how[kind]}" for kind in kinds if kind in how)
+        return text
+
+
+class TCPServer(StreamServer):
+    """A TCP server on loopback that records, and answers only what it is told."""
+
+    kind = "tcp_server"
+
+    def __init__(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        name: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if family == "unix":
+            msg = "a TCP server cannot have family='unix': use unix_server or UnixServer"
+            raise ValueError(msg)
+        super().__init__(family=family, host=host, port=port, name=name, settings=settings)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to connect: `(host, port)`, for IPv6 too."""
+        return cast("tuple[str, int]", super().address)
+
+
+class UnixServer(StreamServer):
+    """An AF_UNIX stream server that records, and answers only what it is told."""
+
+    kind = "unix_server"
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        abstract: bool = False,
+        name: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        super().__init__(
+            family="unix", path=path, abstract=abstract, name=name, settings=settings
+        )
+
+    @property
+    def address(self) -> str:
+        """Where to connect: the path; an abstract name begins with a NUL."""
+        return cast("str", super().address)
+
+
+class EchoServer(StreamServer):
+    """A server that sends everything back (RFC 862), and closes after the peer's EOF."""
+
+    kind = "echo_server"
+    behaviour = Echo()
+
+
+class SilentServer(StreamServer):
+    """A server that accepts and never answers, not even an EOF."""
+
+    kind = "silent_server"
+    behaviour = Behaviour()
+
+
+class DiscardServer(StreamServer):
+    """A server that reads and answers nothing (RFC 863), and closes after the peer's EOF."""
+
+    kind = "discard_server"
+    behaviour = Discard()
+
+
+class ChargenServer(StreamServer):
+    """A server that sends characters for as long as the peer takes them (RFC 864)."""
+
+    kind = "chargen_server"
+    behaviour = Chargen()
+
+
+class AsyncServerFace(Face):
+    """The awaitable verbs of a server: `server.aio`."""
+
+    accept = Twin(StreamServer.accept)
+    wait_connections = Twin(StreamServer.wait_connections)
+    wait_closed = Twin(StreamServer.wait_closed)
+    assert_connections = Twin(StreamServer.assert_connections)
+    assert_received = Twin(StreamServer.assert_received)
+    assert_sent = Twin(StreamServer.assert_sent)
+    assert_nothing_received = Twin(StreamServer.assert_nothing_received)

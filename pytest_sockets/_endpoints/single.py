@@ -1,0 +1,282 @@
+"""Endpoints with exactly one connection: clients, and one half of a connected pair."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any, Literal, cast
+
+import _socket
+
+from pytest_sockets._endpoints.connection import Connection
+from pytest_sockets._endpoints.datagram_peer import DatagramEndpoint
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.place import Place
+from pytest_sockets._engine.binding import LOOPBACK, new_socket, plain, supported
+from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.selector import WRITE
+from pytest_sockets._engine.stream import Stream
+from pytest_sockets._engine.waiting import Signal, Steps, Wait
+from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.rendering import show_address
+
+PlainSocket = socket.socket
+"""Captured before pytest-socket can replace it."""
+
+
+class SingleStream(Endpoint):
+    """An endpoint around one connected stream socket."""
+
+    def __init__(
+        self,
+        sock: _socket.socket,
+        peer: Address | None,
+        *,
+        name: str | None,
+        settings: Settings | None,
+    ) -> None:
+        super().__init__(name=name, settings=settings)
+        self._text = f"to {show_address(peer)}" if peer else "connected pair"
+        record = self._new_record(0)
+        record.mark(CLOCK.stamp(), "connected", peer=peer)
+        self._stream = Stream(self, self._engine, sock, record, peer, self.settings.timeout)
+        self._connection = Connection(self, self._stream, 0)
+        self._stream.start()
+        self._opened()
+
+    def on_first(self, stream: Stream, *, sent: bool) -> None:
+        """See `Owner`: there is only one connection to count."""
+
+    def on_end(self, stream: Stream) -> None:
+        """See `Owner`: there is only one connection to count."""
+
+    def _signals(self) -> tuple[Signal, ...]:
+        stream = self._stream
+        return (stream.received, stream.sent, stream.peer_end, stream.ended)
+
+    def _stop(self) -> None:
+        self._stream.abort()
+
+    def _abandon(self) -> None:
+        self._stream.abandon()
+
+    def _place(self) -> str:
+        return self._text
+
+    def _summary(self) -> str:
+        record = self._stream.record
+        return f"{record.received.size} bytes received, {record.sent.size} sent"
+
+
+class Client(SingleStream):
+    """The client side of a connection that was opened for a test."""
+
+    kind = "raw_client"
+
+
+class SocketPair(SingleStream):
+    """A connected pair: a plain socket for the code under test, a `Connection` for the test.
+
+    ``sock, peer = pair`` works. Both ends are closed with it.
+
+    Args:
+        family: ``"unix"`` (socketpair(2)) or ``"tcp"`` (two ends of a loopback connection).
+        type: ``"stream"`` or, for ``"unix"``, ``"seqpacket"``.
+        name: what messages and reports call it.
+        settings: timeouts and limits.
+    """
+
+    kind = "socket_pair"
+
+    def __init__(
+        self,
+        family: Literal["unix", "tcp"] = "unix",
+        type: Literal["stream", "seqpacket"] = "stream",
+        *,
+        name: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if family not in ("unix", "tcp"):
+            msg = f"family of a pair must be 'unix' or 'tcp', not {family!r}"
+            raise ValueError(msg)
+        if family == "tcp":
+            if type != "stream":
+                msg = f"a TCP pair has type='stream', not {type!r}"
+                raise ValueError(msg)
+            ours, theirs, peer = _tcp_pair()
+        else:
+            ours, theirs = _unix_pair(type)
+            peer = None
+        self._socket = theirs
+        super().__init__(ours, peer, name=name or f"{family}_{self.kind}", settings=settings)
+
+    @property
+    def socket(self) -> PlainSocket:
+        """The end for the code under test: a plain, blocking `socket.socket`."""
+        return self._socket
+
+    @property
+    def peer(self) -> Connection:
+        """The end for the test."""
+        return self._connection
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self._socket, self._connection))
+
+    def _stop(self) -> None:
+        self._socket.close()
+        super()._stop()
+
+
+class DatagramPair(DatagramEndpoint):
+    """A connected pair of AF_UNIX datagram sockets; the peer is the pair itself.
+
+    ``sock, peer = pair`` works. Both ends are closed with it.
+    """
+
+    kind = "unix_datagram_pair"
+
+    def __init__(self, *, name: str | None = None, settings: Settings | None = None) -> None:
+        ours, self._socket = _unix_pair("datagram")
+        super().__init__(
+            Place("unix", [ours], (), "unix datagram pair"), name=name, settings=settings
+        )
+
+    @property
+    def socket(self) -> PlainSocket:
+        """The end for the code under test: a plain, blocking `socket.socket`."""
+        return self._socket
+
+    @property
+    def peer(self) -> DatagramEndpoint:
+        """The end for the test."""
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self._socket, self))
+
+    def _target(self, to: Address | None) -> Address | None:
+        return to
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._socket.close()
+
+
+def _unix_pair(type: str) -> tuple[_socket.socket, PlainSocket]:
+    types = {
+        "stream": socket.SOCK_STREAM,
+        "datagram": socket.SOCK_DGRAM,
+        "seqpacket": socket.SOCK_SEQPACKET,
+    }
+    if type not in types:
+        msg = f"type of a pair must be one of {', '.join(types)}, not {type!r}"
+        raise ValueError(msg)
+    with supported(f"AF_UNIX {type} pair"):
+        ours, theirs = _socket.socketpair(socket.AF_UNIX, types[type])
+    ours.setblocking(False)
+    plain_end = PlainSocket(socket.AF_UNIX, types[type], 0, fileno=theirs.detach())
+    return ours, plain_end
+
+
+def _tcp_pair() -> tuple[_socket.socket, PlainSocket, Address | None]:
+    """Connect two sockets over loopback, and make sure that nobody else got in between."""
+    listener = new_socket(socket.AF_INET, socket.SOCK_STREAM)
+    theirs = PlainSocket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.bind((LOOPBACK[socket.AF_INET], 0))
+        listener.listen(8)
+        _socket.socket.connect(theirs, listener.getsockname())
+        listener.setblocking(True)
+        while True:
+            fd, address = listener._accept()  # noqa: SLF001 - see Listener
+            ours = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+            if address == theirs.getsockname():
+                break
+            ours.close()
+    except BaseException:
+        theirs.close()
+        raise
+    finally:
+        listener.close()
+    ours.setblocking(False)
+    for end in (ours, theirs):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ours, theirs, address
+
+
+class _Connecting:
+    """Wakes when a socket has connected, or failed to."""
+
+    def __init__(self) -> None:
+        self.done = Signal()
+
+    def on_ready(self, events: int) -> None:  # noqa: ARG002 - the socket's own error tells
+        self.done.finish()
+
+    def on_failure(self, error: Exception) -> None:  # noqa: ARG002 - nothing here can raise
+        self.done.finish()
+
+
+def open_connection(
+    address: Any,
+    *,
+    family: int | None,
+    timeout: float | None,
+    name: str | None,
+    settings: Settings,
+) -> Steps[Connection]:
+    """Connect, and return the connection of a new `Client`."""
+    deadline = settings.deadline(timeout)
+    refusal: OSError | None = None
+    for candidate, target in _candidates(address, family):
+        sock = new_socket(candidate, socket.SOCK_STREAM)
+        try:
+            code = sock.connect_ex(target)
+            if code == errno.EINPROGRESS:
+                watcher = _Connecting()
+                selector = Engine.current().selector
+                selector.add(sock.fileno(), watcher, WRITE)
+                try:
+                    woken = yield Wait(deadline, (watcher.done, 1))
+                finally:
+                    selector.remove(sock.fileno())
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if not woken:
+                    msg = f"connecting to {show_address(plain(candidate, target))} took {deadline}"
+                    raise TimeoutError(errno.ETIMEDOUT, msg)
+            if code:
+                where = show_address(plain(candidate, target))
+                raise OSError(code, f"{os.strerror(code)}: {where}")  # noqa: TRY301
+            if candidate in LOOPBACK:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except ConnectionRefusedError as error:  # a name's next address may answer
+            sock.close()
+            refusal = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            peer = plain(candidate, sock.getpeername())
+            return Client(sock, peer, name=name, settings=settings)._connection  # noqa: SLF001
+    assert refusal is not None, "there is always a candidate"  # noqa: S101 - for the type checker
+    raise refusal
+
+
+def _candidates(address: Any, family: int | None) -> list[tuple[int, Any]]:
+    if family is not None and family not in LOOPBACK and family != socket.AF_UNIX:
+        return [(family, address)]
+    if isinstance(address, (str, bytes)) or hasattr(address, "__fspath__"):
+        path = os.fspath(address)
+        if path[:1] in ("\0", b"\0"):
+            path = os.fsencode(path)
+        return [(socket.AF_UNIX, path)]
+    if not isinstance(address, tuple) or len(cast("tuple[Any, ...]", address)) < 2:
+        msg = f"address must be a (host, port) pair or an AF_UNIX path, not {address!r}"
+        raise TypeError(msg)
+    host, port = cast("tuple[Any, ...]", address)[:2]
+    found = _socket.getaddrinfo(host, port, family or 0, socket.SOCK_STREAM)
+    return [(int(entry[0]), entry[4]) for entry in found]

@@ -1,0 +1,417 @@
+"""The factory behind every fixture."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal, TypeVar, overload
+
+from pytest_sockets._endpoints.connection import Connection
+from pytest_sockets._endpoints.datagram_peer import (
+    DatagramPeer,
+    UDPEchoServer,
+    UDPPeer,
+    UnixDatagramPeer,
+)
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings, raise_problems
+from pytest_sockets._endpoints.faces import Face, Twin, verb
+from pytest_sockets._endpoints.server import (
+    ChargenServer,
+    DiscardServer,
+    EchoServer,
+    SilentServer,
+    StreamServer,
+    TCPServer,
+    UnixServer,
+)
+from pytest_sockets._endpoints.single import DatagramPair, SocketPair, open_connection
+from pytest_sockets._engine.waiting import Steps
+from pytest_sockets._wire.errors import MismatchError
+from pytest_sockets._wire.events import Event
+from pytest_sockets._wire.matching import as_bytes
+from pytest_sockets._wire.record import NANOSECOND, merged
+from pytest_sockets._wire.rendering import seconds, show
+
+E = TypeVar("E", bound=Endpoint)
+
+
+class Sockets:
+    """Opens endpoints and closes them all together; the fixture `sockets` is one.
+
+    Each method returns a new endpoint that is ready. `name=` is what messages and reports call it;
+    without one it has the method's name, and a number from the second on.
+
+    Args:
+        settings: timeouts and limits of the endpoints it opens.
+        family: the family of those that are given none and could have any.
+        seed: a number for random choices, given in failure reports.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, family: str | None = None, seed: int = 0
+    ) -> None:
+        self._settings = settings or Settings()
+        self._family = family
+        self._seed = seed
+        self._endpoints: list[Endpoint] = []
+        self._names: dict[str, int] = {}
+
+    # -- servers
+
+    def tcp_server(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        name: str | None = None,
+    ) -> TCPServer:
+        """Open a TCP server that records, and answers only what it is told."""
+        return self._open(TCPServer, name, family=self._choose(family, host), host=host, port=port)
+
+    def unix_server(
+        self, path: str | None = None, *, abstract: bool = False, name: str | None = None
+    ) -> UnixServer:
+        """Open an AF_UNIX server that records, and answers only what it is told."""
+        return self._open(UnixServer, name, path=path, abstract=abstract)
+
+    def echo_server(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | None = None,
+        name: str | None = None,
+    ) -> EchoServer:
+        """Open a server that sends everything back (RFC 862)."""
+        return self._stream(EchoServer, name, family, host, port, path)
+
+    def silent_server(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | None = None,
+        name: str | None = None,
+    ) -> SilentServer:
+        """Open a server that accepts and never answers."""
+        return self._stream(SilentServer, name, family, host, port, path)
+
+    def discard_server(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | None = None,
+        name: str | None = None,
+    ) -> DiscardServer:
+        """Open a server that reads and answers nothing (RFC 863)."""
+        return self._stream(DiscardServer, name, family, host, port, path)
+
+    def chargen_server(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | None = None,
+        name: str | None = None,
+    ) -> ChargenServer:
+        """Open a server that sends characters for as long as they are taken (RFC 864)."""
+        return self._stream(ChargenServer, name, family, host, port, path)
+
+    def stream_server(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | None = None,
+        name: str | None = None,
+    ) -> StreamServer:
+        """Open a recording server of a family that a parametrised test chooses."""
+        return self._stream(StreamServer, name, family, host, port, path)
+
+    @overload
+    def server(
+        self,
+        *,
+        family: str | int,
+        type: Literal[socket.SocketKind.SOCK_STREAM, socket.SocketKind.SOCK_SEQPACKET] = ...,
+        address: Any = None,
+        proto: int = 0,
+        name: str | None = None,
+    ) -> StreamServer: ...
+    @overload
+    def server(
+        self,
+        *,
+        family: str | int,
+        type: int,
+        address: Any = None,
+        proto: int = 0,
+        name: str | None = None,
+    ) -> StreamServer | DatagramPeer: ...
+    def server(
+        self,
+        *,
+        family: str | int,
+        type: int = socket.SOCK_STREAM,
+        address: Any = None,
+        proto: int = 0,
+        name: str | None = None,
+    ) -> StreamServer | DatagramPeer:
+        """Open an endpoint of any family and type that the machine has.
+
+        Args:
+            family: a `socket.AF_…` number, or a family's name here.
+            type: SOCK_STREAM and SOCK_SEQPACKET give a `StreamServer`, others a `DatagramPeer`.
+            address: where to bind, in the family's own form.
+            proto: a protocol number such as IPPROTO_MPTCP; 0 means the family's default.
+            name: what messages and reports call it.
+
+        Raises:
+            UnsupportedError: the machine has none, in the kernel's words.
+        """
+        streams = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
+        cls = StreamServer if type in streams else DatagramPeer
+        return self._open(
+            cls, name or "server", family=family, type=type, address=address, proto=proto
+        )
+
+    # -- datagrams
+
+    def udp_peer(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        name: str | None = None,
+    ) -> UDPPeer:
+        """Open a UDP socket that records, and sends what it is told."""
+        return self._open(UDPPeer, name, family=self._choose(family, host), host=host, port=port)
+
+    def udp_echo_server(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        name: str | None = None,
+    ) -> UDPEchoServer:
+        """Open a UDP socket that sends each datagram back to its source (RFC 862)."""
+        family = self._choose(family, host)
+        return self._open(UDPEchoServer, name, family=family, host=host, port=port)
+
+    def unix_datagram_peer(
+        self, path: str | None = None, *, abstract: bool = False, name: str | None = None
+    ) -> UnixDatagramPeer:
+        """Open an AF_UNIX datagram socket that records, and sends what it is told."""
+        return self._open(UnixDatagramPeer, name, path=path, abstract=abstract)
+
+    # -- pairs and clients
+
+    def unix_socket_pair(self, *, name: str | None = None) -> SocketPair:
+        """Open a connected pair of AF_UNIX stream sockets."""
+        return self._open(SocketPair, name or self._number("unix_socket_pair"), family="unix")
+
+    def tcp_socket_pair(self, *, name: str | None = None) -> SocketPair:
+        """Open a connected pair of TCP sockets over loopback."""
+        return self._open(SocketPair, name or self._number("tcp_socket_pair"), family="tcp")
+
+    @overload
+    def socket_pair(
+        self, type: Literal["stream", "seqpacket"] = "stream", *, name: str | None = None
+    ) -> SocketPair: ...
+    @overload
+    def socket_pair(self, type: Literal["datagram"], *, name: str | None = None) -> DatagramPair: ...
+    def socket_pair(
+        self,
+        type: Literal["stream", "seqpacket", "datagram"] = "stream",
+        *,
+        name: str | None = None,
+    ) -> SocketPair | DatagramPair:
+        """Open a connected pair of AF_UNIX sockets of any type (socketpair(2))."""
+        name = name or self._number("socket_pair")
+        if type == "datagram":
+            return self._open(DatagramPair, name)
+        return self._open(SocketPair, name, family="unix", type=type)
+
+    @verb
+    def connect(
+        self,
+        address: Any,
+        *,
+        family: int | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+    ) -> Steps[Connection]:
+        """Connect to a stream server and return the recorded `Connection`.
+
+        Args:
+            address: `(host, port)` or an AF_UNIX path, ``"\\0name"`` for an abstract one.
+            family: a `socket.AF_…` number where the address does not tell.
+            timeout: seconds; `None` means the default.
+            name: what messages and reports call it.
+
+        Raises:
+            OSError: it cannot connect, as the kernel says: ConnectionRefusedError, TimeoutError, …
+        """
+        name = name or self._number("raw_client")
+        conn = yield from open_connection(
+            address, family=family, timeout=timeout, name=name, settings=self._settings
+        )
+        self._endpoints.append(conn.endpoint)
+        return conn
+
+    # -- all together
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All endpoints opened here, in order."""
+        return tuple(self._endpoints)
+
+    @property
+    def seed(self) -> int:
+        """A number for the test's own random choices, from its id; failure reports show it."""
+        return self._seed
+
+    @property
+    def transcript(self) -> tuple[Event, ...]:
+        """What happened on all endpoints, in one order."""
+        __tracebackhide__ = True
+        for endpoint in self._endpoints:
+            endpoint.sync()
+        return tuple(merged(record for end in self._endpoints for record in end.records))
+
+    def assert_order(self, *moments: Event | bytes) -> None:
+        """Require that things happened in this order, over all endpoints.
+
+        Args:
+            moments: events of a transcript, or bytes, which stand for the moment when they had
+                first been received or sent as a whole, anywhere.
+
+        Raises:
+            MismatchError: bytes that never came, or two moments in the other order.
+        """
+        __tracebackhide__ = True
+        if len(moments) < 2:
+            msg = "assert_order needs at least two moments to compare"
+            raise ValueError(msg)
+        for endpoint in self._endpoints:
+            endpoint.sync()
+        times = [self._moment(moment) for moment in moments]
+        pairs = zip(moments, moments[1:], times, times[1:], strict=False)
+        for first, second, before, after in pairs:
+            if before > after:
+                msg = (
+                    f"{_name(first)} came {seconds(round(before - after, 6))} after "
+                    f"{_name(second)}, expected before it"
+                )
+                raise MismatchError(msg)
+
+    def check(self) -> None:
+        """Raise what has gone wrong on any endpoint's side, the oldest first, others as notes."""
+        __tracebackhide__ = True
+        problems = [problem for endpoint in self._endpoints for problem in _problems(endpoint)]
+        if problems:
+            raise_problems(problems)
+
+    def close(self) -> None:
+        """Close all endpoints, the newest first. Idempotent; does not block."""
+        for endpoint in reversed(self._endpoints):
+            endpoint.close()
+
+    @property
+    def aio(self) -> AsyncSocketsFace:
+        """The waiting methods, awaitable, for asyncio and trio."""
+        return AsyncSocketsFace(self)
+
+    def __enter__(self) -> Sockets:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True
+        try:
+            if exc_type is None:
+                self.check()
+        finally:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Sockets {len(self._endpoints)} endpoints>"
+
+    # -- inside
+
+    def _stream(
+        self,
+        cls: type[E],
+        name: str | None,
+        family: str | None,
+        host: str | None,
+        port: int | str,
+        path: str | None,
+    ) -> E:
+        if path is None:
+            family = self._choose(family, host)
+        return self._open(cls, name, family=family, host=host, port=port, path=path)
+
+    def _open(self, cls: Callable[..., E], name: str | None, **options: Any) -> E:
+        kind: str = getattr(cls, "kind", "endpoint")
+        endpoint = cls(name=name or self._number(kind), settings=self._settings, **options)
+        self._endpoints.append(endpoint)
+        return endpoint
+
+    def _choose(self, family: str | None, host: str | None) -> str | None:
+        return self._family if family is None and host is None else family
+
+    def _number(self, kind: str) -> str:
+        number = self._names[kind] = self._names.get(kind, 0) + 1
+        return kind if number == 1 else f"{kind}-{number}"
+
+    def _moment(self, moment: Event | bytes) -> float:
+        if isinstance(moment, Event):
+            return moment.time
+        wanted = as_bytes(moment, name="each moment")
+        times: list[int] = []
+        for endpoint in self._endpoints:
+            with endpoint.lock:
+                for record in endpoint.records:
+                    for log, sent in ((record.received, False), (record.sent, True)):
+                        at = log.read().find(wanted)
+                        if at >= 0 and wanted:
+                            times.append(record.time_of(at + len(wanted) - 1, sent=sent))
+        if not times:
+            msg = f"{show(wanted)} was never received or sent on any endpoint"
+            raise MismatchError(msg)
+        return min(times) * NANOSECOND
+
+
+class AsyncSocketsFace(Face):
+    """The awaitable methods of `Sockets`: `sockets.aio`."""
+
+    connect = Twin(Sockets.connect)
+
+
+def _problems(endpoint: Endpoint) -> tuple[Exception, ...]:
+    with suppress(Exception):  # its problems are read below; a failure to look is one of them
+        endpoint.check()
+    return endpoint.problems
+
+
+def _name(moment: Event | bytes) -> str:
+    if isinstance(moment, bytes):
+        return show(moment)
+    where = moment.endpoint if moment.connection is None else f"{moment.endpoint} #{moment.connection}"
+    return f"{moment.kind} on {where}"

@@ -1,0 +1,266 @@
+"""From what a user asks for (a family, a host, a port, a path) to sockets that are bound."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import _socket
+
+from pytest_sockets._engine.holders import holder_of
+from pytest_sockets._wire.errors import UnsupportedError
+from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.rendering import show_address
+
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+NAMES = ("ipv4", "ipv6", "dual", "unix")
+PATH_LIMIT = 107
+"""Bytes of a path that Linux can bind: sun_path has 108 and the last is the terminator (unix(7))."""
+PORT_TRIES = 64
+BACKLOG = 65535
+"""The kernel cuts it to somaxconn. A backlog of 128 dropped SYNs, at up to 2 ms a connection."""
+
+UNSUPPORTED = frozenset(
+    {
+        errno.EAFNOSUPPORT,
+        errno.EPROTONOSUPPORT,
+        errno.ESOCKTNOSUPPORT,
+        errno.EPFNOSUPPORT,
+        errno.EOPNOTSUPP,
+        errno.ENOPROTOOPT,
+    }
+)
+
+
+def new_socket(family: int, type: int, proto: int = 0) -> _socket.socket:
+    """Return a non-blocking socket, or say in the kernel's words why there is none.
+
+    It is the C module's class: pytest-socket and gevent replace the Python one.
+    """
+    with supported(f"a {family_name(family)} {type_name(type)} socket"):
+        sock = _socket.socket(family, type, proto)
+    sock.setblocking(False)
+    return sock
+
+
+@contextmanager
+def supported(what: str) -> Iterator[None]:
+    """Turn the kernel's refusal of a family, type or protocol into an `UnsupportedError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in UNSUPPORTED:
+            msg = f"this machine has no {what.removeprefix('a ')}: {error.strerror}"
+            raise UnsupportedError(msg) from error
+        raise
+
+
+def family_name(family: int) -> str:
+    """Return ``AF_INET`` for 2, ``family 99`` for one that Python has no name for."""
+    try:
+        return socket.AddressFamily(family).name
+    except ValueError:
+        return f"family {family}"
+
+
+def type_name(type: int) -> str:
+    """Return ``SOCK_STREAM`` for 1."""
+    try:
+        return socket.SocketKind(type).name
+    except ValueError:
+        return f"type {type}"
+
+
+def resolve_port(port: int | str, kind: int) -> int:
+    """Return the number of a port given as a number, a numeric string or a service name."""
+    if isinstance(port, str):
+        if port.isascii() and port.isdecimal():
+            port = int(port)
+        else:
+            protocol = "udp" if kind == socket.SOCK_DGRAM else "tcp"
+            try:
+                port = _socket.getservbyname(port, protocol)
+            except OSError as error:
+                msg = (
+                    f"port={port!r} is no number and no {protocol} service that this machine "
+                    "knows (/etc/services); give the number"
+                )
+                raise ValueError(msg) from error
+    if not isinstance(port, int) or isinstance(port, bool):
+        msg = f"port must be a number, a numeric string or a service name, not {port!r}"
+        raise TypeError(msg)
+    if not 0 <= port <= 65535:
+        msg = f"port must be between 0 and 65535 (0: any free one), not {port}"
+        raise ValueError(msg)
+    return port
+
+
+def check_family(family: str) -> str:
+    """Return a family's name, or say which there are."""
+    if family not in NAMES:
+        msg = (
+            f"family must be one of {', '.join(NAMES)}, not {family!r}; "
+            "for any other use sockets.server(family=socket.AF_…, type=…)"
+        )
+        raise ValueError(msg)
+    return family
+
+
+def resolve(family: str | None, host: str | None, kind: int) -> list[tuple[int, str]]:
+    """Return the (family, literal address) pairs to bind for a family and a host.
+
+    No host means loopback. A name means every address it resolves to: a client that connects to the
+    name may try any of them first.
+    """
+    if host is None:
+        names = ("ipv4", "ipv6") if family == "dual" else (family or "ipv4",)
+        return [(FAMILIES[name], LOOPBACK[FAMILIES[name]]) for name in names]
+    wanted = FAMILIES.get(family or "", socket.AF_UNSPEC)
+    try:
+        found = _socket.getaddrinfo(host, 0, wanted, kind)
+    except OSError as error:
+        which = f" as {family}" if wanted else ""
+        msg = f"host={host!r} cannot be resolved{which}: {error.strerror or error}"
+        raise ValueError(msg) from error
+    pairs = [(int(entry[0]), str(entry[4][0])) for entry in found]
+    return [pair for pair in dict.fromkeys(pairs) if pair[0] in LOOPBACK]
+
+
+def bind_inet(
+    family: str | None, host: str | None, port: int | str, kind: int, proto: int = 0
+) -> list[_socket.socket]:
+    """Return sockets bound to one port on every address that is asked for."""
+    number = resolve_port(port, kind)
+    pairs = resolve(family, host, kind)
+    for attempt in range(PORT_TRIES):
+        bound: list[_socket.socket] = []
+        refusal: OSError | None = None
+        try:
+            for pair in pairs:
+                try:
+                    bound.append(_bind_one(pair, _port(bound) or number, kind, proto))
+                except OSError as error:
+                    # A name may resolve to an address that this machine does not have (no IPv6).
+                    if error.errno != errno.EADDRNOTAVAIL or len(pairs) == 1:
+                        raise
+                    refusal = error
+            if not bound and refusal is not None:
+                raise refusal
+        except BaseException as error:
+            for sock in bound:
+                sock.close()
+            # The second address of a pair needs the first one's port, which another program may
+            # hold there; the next free port is another.
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            if not (taken and bound and not number) or attempt == PORT_TRIES - 1:
+                raise
+        else:
+            return bound
+    raise AssertionError
+
+
+def _port(bound: list[_socket.socket]) -> int:
+    return int(bound[0].getsockname()[1]) if bound else 0
+
+
+def _bind_one(pair: tuple[int, str], port: int, kind: int, proto: int) -> _socket.socket:
+    family, host = pair
+    sock = new_socket(family, kind, proto)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if port and kind == socket.SOCK_STREAM:
+            # Connections of an earlier run in TIME_WAIT must not keep a fixed port from us.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:
+            with suppress(OSError):  # SCTP has none; accepted sockets inherit it (tcp(7))
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise _explained(error, family, host, port, kind) from None
+    return sock
+
+
+def _explained(error: OSError, family: int, host: str, port: int, kind: int) -> OSError:
+    where = show_address((host, port))
+    if error.errno == errno.EADDRINUSE:
+        holder = holder_of(family, kind, port)
+        why = f"held by {holder}" if holder else "held by a process that cannot be seen from here"
+        return OSError(error.errno, f"{error.strerror}: {where} is {why}; leave port= out for a free one")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return OSError(error.errno, f"{error.strerror}: {where} is no address of this machine")
+    return type(error)(error.errno, f"{error.strerror}: {where}")
+
+
+def bind_unix(path: str, kind: int) -> _socket.socket:
+    """Return a socket bound to a path, or to an abstract name (a path that begins with NUL)."""
+    size = len(os.fsencode(path))
+    if not path:
+        msg = "path='' names nothing: give a path, or leave path= out for a short one of ours"
+        raise ValueError(msg)
+    abstract = path.startswith("\0")
+    if abstract and not sys.platform.startswith("linux"):
+        msg = f"abstract AF_UNIX names such as {path!r} exist on Linux only"
+        raise UnsupportedError(msg)
+    if size > PATH_LIMIT:
+        msg = (
+            f"path is {size} bytes long and AF_UNIX takes at most {PATH_LIMIT}: {path!r}; "
+            "leave path= out for a short one of ours"
+        )
+        raise ValueError(msg)
+    sock = new_socket(socket.AF_UNIX, kind)
+    try:
+        sock.bind(os.fsencode(path) if abstract else path)
+    except OSError as error:
+        sock.close()
+        raise _explained_path(error, path) from None
+    return sock
+
+
+def _explained_path(error: OSError, path: str) -> OSError:
+    where = show_address(path)
+    if error.errno == errno.ENOENT:
+        return FileNotFoundError(
+            error.errno, f"the directory of {where} does not exist: make {os.path.dirname(path)!r} first"
+        )
+    if error.errno == errno.EADDRINUSE:
+        return OSError(error.errno, f"{error.strerror}: {where} exists already; remove it first")
+    return type(error)(error.errno, f"{error.strerror}: {where}")
+
+
+def bind_other(family: int, type: int, proto: int, address: Any) -> _socket.socket:
+    """Return a socket of any family, bound to an address in that family's own form."""
+    name = family_name(family)
+    sock = new_socket(family, type, proto)
+    try:
+        with supported(f"{name} address like {address!r}"):
+            sock.bind(address)
+    except TypeError as error:
+        sock.close()
+        msg = f"address={address!r} is no address of {name}: {error}"
+        raise TypeError(msg) from error
+    except OSError as error:
+        sock.close()
+        raise type(error)(error.errno, f"{error.strerror}: {name} address {address!r}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def plain(family: int, address: Any) -> Address | None:
+    """Return a kernel's address as we hand it out: a pair for IPv6 too, `str` for AF_UNIX."""
+    if family == socket.AF_INET6 and isinstance(address, tuple):
+        host, port, _, scope = address
+        # Only a link-local address needs its scope; `connect` takes it inside the host string.
+        return (f"{host}%{scope}" if scope and "%" not in host else host, port)
+    if family == getattr(socket, "AF_UNIX", None):
+        return os.fsdecode(address) if address else None
+    return address  # type: ignore[no-any-return]  # the family's own form

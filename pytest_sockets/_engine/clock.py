@@ -1,0 +1,93 @@
+"""Time that nobody else can freeze, and deadlines that a debugger can pause."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+from pytest_sockets._wire.rendering import seconds
+
+
+class Clock:
+    """The process's monotonic clock.
+
+    The functions are class attributes because freezegun rewrites module-level names that are
+    bound to `time.monotonic`, even in modules that have already imported it.
+    """
+
+    _now = staticmethod(time.monotonic_ns)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+        self._paused_at: int | None = None
+        self._paused_for = 0
+
+    def stamp(self) -> int:
+        """Return the time in nanoseconds, later than every stamp before it.
+
+        Strictly increasing stamps are what puts the events of all endpoints into one order.
+        """
+        with self._lock:
+            now = self._now()
+            if now <= self._last:
+                now = self._last + 1
+            self._last = now
+            return now
+
+    def seconds(self) -> float:
+        """Return the real monotonic time in seconds."""
+        return self._now() * 1e-9
+
+    def patience(self) -> float:
+        """Return seconds that stand still while a debugger has the test; deadlines run on them."""
+        now = self._now() if self._paused_at is None else self._paused_at
+        return (now - self._paused_for) * 1e-9
+
+    def after_fork(self) -> None:
+        """Replace the lock, which another thread of the parent may have held."""
+        self._lock = threading.Lock()
+
+    def pause(self) -> None:
+        """Let no deadline come nearer until `resume`."""
+        if self._paused_at is None:
+            self._paused_at = self._now()
+
+    def resume(self) -> None:
+        """Let deadlines run again."""
+        if self._paused_at is not None:
+            self._paused_for += self._now() - self._paused_at
+            self._paused_at = None
+
+
+CLOCK = Clock()
+"""One order over all endpoints needs one clock."""
+
+
+class Deadline:
+    """A moment after which nobody waits any longer."""
+
+    __slots__ = ("_end", "timeout")
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._end = CLOCK.patience() + timeout
+
+    def remaining(self) -> float:
+        """Return the seconds left; 0.0 when it has passed."""
+        return max(0.0, self._end - CLOCK.patience())
+
+    def __str__(self) -> str:
+        return seconds(self.timeout)
+
+
+def as_seconds(value: object, *, name: str = "timeout") -> float:
+    """Return a span in seconds, or say what is wrong with it."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        msg = f"{name} must be a number of seconds, not {type(value).__name__} {value!r}"
+        raise TypeError(msg)
+    if not 0 <= value < math.inf:
+        msg = f"{name} must be a number of seconds, 0 or more and finite, not {value!r}"
+        raise ValueError(msg)
+    return float(value)

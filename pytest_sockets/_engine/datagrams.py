@@ -1,0 +1,119 @@
+"""One datagram socket: every datagram into the record."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import _socket
+
+from pytest_sockets._engine.binding import LOOPBACK, plain
+from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.stream import Owner
+from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.record import Record
+
+LARGEST_INET = 64 * 1024
+"""UDP ends at 65,507 bytes of payload (udp(7))."""
+LARGEST = 256 * 1024
+"""AF_UNIX ends at the send buffer (unix(7)); more than UDP needs costs an mmap per datagram."""
+TURN = 256
+"""Datagrams taken before other sockets are served."""
+
+
+class DatagramSocket:
+    """A bound, non-blocking datagram socket. Methods may be called from any thread."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        engine: Engine,
+        sock: _socket.socket,
+        record: Record,
+        on_datagram: Callable[[bytes, Address | None], None] | None,
+    ) -> None:
+        self.record = record
+        self.arrived = Signal()  # level: datagrams
+        self.last_source: Address | None = None
+        self._owner = owner
+        self._engine = engine
+        self._socket: _socket.socket | None = sock
+        self._family = sock.family
+        self._largest = LARGEST_INET if sock.family in LOOPBACK else LARGEST
+        self._on_datagram = on_datagram
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the descriptor is still ours."""
+        return self._socket is not None
+
+    def start(self) -> None:
+        """Begin to receive."""
+        assert self._socket is not None, "a stopped socket cannot start"  # noqa: S101 - as above
+        self._engine.selector.add(self._socket.fileno(), self)
+
+    def on_ready(self, events: int) -> None:  # noqa: ARG002 - only recvfrom knows
+        """Take what is there."""
+        with self._owner.lock:
+            self._receive(TURN)
+
+    def on_failure(self, error: Exception) -> None:
+        """Stop on an error of our own and make it a problem."""
+        self._owner.fail(error)
+        with self._owner.lock:
+            self._release()
+
+    def send(self, data: bytes, to: Address | None) -> None:
+        """Send one datagram; `None` sends on a connected socket. Raises the plain `OSError`."""
+        with self._owner.lock:
+            if self._socket is None:
+                raise OSError(errno.EBADF, "the endpoint is closed")
+            time = CLOCK.stamp()
+            if to is None:
+                self._socket.send(data)
+            else:
+                self._socket.sendto(data, to)
+            self.record.add_datagram(time, data, to, sent=True)
+
+    def stop(self) -> None:
+        """Take what is queued already, and close."""
+        with self._owner.lock:
+            if self._socket is not None:
+                self._on_datagram = None
+                self._receive(None)
+                self._release()
+
+    def abandon(self) -> None:
+        """Close our number in a forked child, without a word to the parent's epoll."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+        self.arrived.finish()
+
+    def _receive(self, most: int | None) -> None:
+        taken = 0
+        while self._socket is not None and taken != most:
+            try:
+                data, address = self._socket.recvfrom(self._largest)
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                # An earlier send met a closed port (ICMP, or AF_UNIX with nobody there); the
+                # kernel tells it once and goes on (udp(7)).
+                continue
+            source = plain(self._family, address)
+            taken += 1
+            self.last_source = source
+            self.record.add_datagram(CLOCK.stamp(), data, source, sent=False)
+            self.arrived.advance(self.arrived.level + 1)
+            if self._on_datagram is not None:
+                self._on_datagram(data, source)
+
+    def _release(self) -> None:
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            self._engine.selector.remove(sock.fileno())
+            sock.close()
+            self.arrived.finish()

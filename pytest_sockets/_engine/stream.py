@@ -1,0 +1,364 @@
+"""One stream socket: reading into the record, writing from a queue, ending in order."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, Protocol, TypeAlias
+
+import _socket
+
+from pytest_sockets._engine.clock import CLOCK, Deadline
+from pytest_sockets._engine.engine import Engine, Timer
+from pytest_sockets._engine.selector import READ, WRITE
+from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.record import Record
+
+NO_SIGPIPE = getattr(socket, "MSG_NOSIGNAL", 0)
+FIRST_READ = 8 * 1024
+LARGE_READ = 256 * 1024
+"""A read buffer grows from the first size to this one while reads fill it: allocating 256 KiB for
+64 bytes costs more than reading them."""
+
+TURNS = 16
+"""Reads of one stream before other sockets are served."""
+LAST_TURNS = 256
+"""Reads at the end: beyond any kernel buffer, yet bounded when the peer never stops sending."""
+
+PeerEnd: TypeAlias = Literal["eof", "reset"]
+
+
+class Lock(Protocol):
+    """What guards an endpoint."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *args: object) -> object: ...
+
+
+class Driver(Protocol):
+    """What answers on a stream. Called in the I/O thread, with the endpoint's lock held."""
+
+    def on_open(self, stream: Stream) -> None:
+        """Act on a new connection."""
+        ...
+
+    def on_data(self, stream: Stream, data: bytes) -> None:
+        """Act on bytes that arrived."""
+        ...
+
+    def on_eof(self, stream: Stream) -> None:
+        """Act on the peer's EOF."""
+        ...
+
+    def on_drained(self, stream: Stream) -> None:
+        """Act on an empty send queue, after it had to wait for the peer."""
+        ...
+
+
+class Owner(Protocol):
+    """The endpoint, as its streams see it."""
+
+    @property
+    def lock(self) -> Lock:
+        """The lock that guards the endpoint, its records and all its sockets."""
+        ...
+
+    def on_first(self, stream: Stream, *, sent: bool) -> None:
+        """Note the first bytes of one direction."""
+        ...
+
+    def on_end(self, stream: Stream) -> None:
+        """Note that our side of a stream is over: its FIN is out, or it was reset or closed."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Make an error on our side a problem."""
+        ...
+
+
+class Stream:
+    """A connected, non-blocking stream socket. It owns the only descriptor of its connection.
+
+    All methods may be called from any thread: the endpoint's lock guards the socket itself, because
+    closing a descriptor under another thread's system call would hand its number, and the next
+    connection's bytes, to that call. Reading and drivers run in the I/O thread only.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        engine: Engine,
+        sock: _socket.socket,
+        record: Record,
+        peer_address: Address | None,
+        drain_timeout: float,
+    ) -> None:
+        self.record = record
+        self.peer_address = peer_address
+        self.driver: Driver | None = None
+        self.peer_ended: PeerEnd | None = None
+        self.reset_error: OSError | None = None
+        self.received = Signal()  # level: bytes
+        self.sent = Signal()  # level: bytes the kernel took
+        self.peer_end = Signal()  # finished by EOF, reset, or our own end
+        self.ended = Signal()  # finished when our FIN is out
+        self._owner = owner
+        self._engine = engine
+        self._socket: _socket.socket | None = sock
+        self._drain_timeout = drain_timeout
+        self._timer: Timer | None = None
+        self._queue: deque[bytes | memoryview] = deque()
+        self._queued = 0
+        self._closing: Callable[[], None] | None = None
+        self._eof_sent = False
+        self._read_size = FIRST_READ
+        self._interest = 0
+
+    # -- state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the descriptor is still ours."""
+        return self._socket is not None
+
+    @property
+    def can_send(self) -> bool:
+        """Whether bytes given now could still go out."""
+        return self._socket is not None and not self._eof_sent and self._closing is None
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the peer to make room."""
+        return self._queued
+
+    def descriptor(self) -> int:
+        """Return the file descriptor, -1 once closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    # -- starting
+
+    def start(self) -> None:
+        """Begin to read: at once what is there, then whenever more comes."""
+        self._watch(READ)
+        self._read()
+
+    # -- the I/O thread
+
+    def on_ready(self, events: int) -> None:
+        """Serve the socket."""
+        with self._owner.lock:
+            if events & WRITE:
+                self._flush()
+            if events & ~WRITE:
+                self._read()
+
+    def on_failure(self, error: Exception) -> None:
+        """Take an error of our own: it is the endpoint's problem, and the connection is over."""
+        self._owner.fail(error)
+        self.reset()
+
+    def _read(self, turns: int = TURNS) -> None:
+        for _ in range(turns):
+            if self._socket is None or self.peer_ended is not None:
+                return
+            try:
+                data = self._socket.recv(self._read_size)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._lose(error)
+                return
+            if not data:
+                self._take_eof()
+                return
+            full = len(data) == self._read_size
+            if full and self._read_size < LARGE_READ:
+                self._read_size *= 8
+                self._read_size = min(self._read_size, LARGE_READ)
+            self.record.add_received(CLOCK.stamp(), data)
+            if not self.received.level:
+                self._owner.on_first(self, sent=False)
+            self.received.advance(self.record.received.size)
+            if self.driver is not None:
+                self.driver.on_data(self, data)
+            if not full:
+                return
+
+    def _take_eof(self) -> None:
+        self.peer_ended = "eof"
+        self.record.mark(CLOCK.stamp(), "peer_eof")
+        self.received.finish()
+        self.peer_end.finish()
+        self._watch(self._interest & ~READ)
+        if self._eof_sent:
+            self._release()
+        elif self.driver is not None and self._closing is None:
+            self.driver.on_eof(self)
+
+    def _lose(self, error: OSError) -> None:
+        """Take the kernel's word that the connection is broken."""
+        if self.peer_ended is None or not self._eof_sent:
+            self.peer_ended = "reset"
+            self.reset_error = error
+            self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
+        self._release()
+
+    # -- writing
+
+    def write(self, data: bytes) -> None:
+        """Send what the kernel takes now and queue the rest."""
+        if not data or not self.can_send:
+            return
+        self._queue.append(data)
+        self._queued += len(data)
+        if len(self._queue) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._queue and self._socket is not None:
+            data = self._queue[0]
+            # Stamped before the system call: the peer can answer before it returns.
+            time = CLOCK.stamp()
+            try:
+                taken = self._socket.send(data, NO_SIGPIPE)
+            except (BlockingIOError, InterruptedError):
+                self._watch(self._interest | WRITE)
+                return
+            except OSError as error:
+                self._lose(error)
+                return
+            if taken == len(data):
+                self._queue.popleft()
+            else:
+                # A view keeps what is left without copying it at every turn.
+                self._queue[0] = memoryview(data)[taken:]
+            self._queued -= taken
+            self.record.add_sent(time, bytes(data[:taken]))
+            if not self.sent.level:
+                self._owner.on_first(self, sent=True)
+            self.sent.advance(self.record.sent.size)
+        if self._interest & WRITE:
+            self._watch(self._interest & ~WRITE)
+            if self.driver is not None and self._closing is None:
+                self.driver.on_drained(self)
+        if not self._queue and self._closing is not None:
+            closing, self._closing = self._closing, None
+            closing()
+
+    # -- ending
+
+    def send_eof(self) -> None:
+        """Shut our side down once the queue is empty; the other direction goes on."""
+        self._finish_with(self._shut)
+
+    def close(self) -> None:
+        """Shut our side down once the queue is empty, then drain the peer's in the background.
+
+        A close with unread input would send RST, and the peer would lose our last bytes.
+        """
+        self._finish_with(self._shut_and_drain)
+
+    def reset(self) -> None:
+        """End at once with RST, where the family has one (socket(7): SO_LINGER of 0 seconds)."""
+        with self._owner.lock:
+            if self._socket is None:
+                return
+            with suppress(OSError):
+                self._socket.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+            self.record.mark(CLOCK.stamp(), "reset_sent")
+            self._release(quiet=True)
+
+    def abort(self) -> None:
+        """Read what the kernel still holds, and close the descriptor: the endpoint ends."""
+        with self._owner.lock:
+            if self._socket is not None:
+                self.driver = None
+                self._read(LAST_TURNS)
+                self._release()
+
+    def abandon(self) -> None:
+        """Close our number in a forked child, without a word to the parent's epoll."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+        self._finish()
+
+    def _finish_with(self, closing: Callable[[], None]) -> None:
+        with self._owner.lock:
+            if self._socket is None:
+                return
+            if self._queue:
+                self._closing = closing
+            else:
+                closing()
+
+    def _shut(self) -> None:
+        if self._socket is None or self._eof_sent:
+            return
+        self._eof_sent = True
+        time = CLOCK.stamp()
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:  # ENOTCONN: a reset that nobody has read yet
+            self._lose(error)
+            return
+        self.record.mark(time, "eof_sent")
+        self.ended.finish()
+        self._owner.on_end(self)
+        if self.peer_ended is not None:
+            self._release()
+
+    def _shut_and_drain(self) -> None:
+        self.driver = None
+        self._shut()
+        if self._socket is not None:
+            self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
+
+    def _stop_draining(self) -> None:
+        with self._owner.lock:
+            self._release()
+
+    def _release(self, *, quiet: bool = False) -> None:
+        sock, self._socket = self._socket, None
+        if sock is None:
+            return
+        fd = sock.fileno()
+        if self._interest:  # before the close: afterwards the number may be somebody else's
+            self._engine.selector.remove(fd)
+        if not quiet:
+            self.record.mark(CLOCK.stamp(), "closed")
+        sock.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._queue.clear()
+        self._queued = 0
+        self._closing = None
+        was_ended = self.ended.level
+        self._finish()
+        if not was_ended:
+            self._owner.on_end(self)
+
+    def _finish(self) -> None:
+        for signal in (self.received, self.sent, self.peer_end, self.ended):
+            signal.finish()
+
+    def _watch(self, interest: int) -> None:
+        # A descriptor with no interest left is removed: epoll reports a hang-up of both sides
+        # whether asked or not, and a loop would spin on it.
+        sock = self._socket
+        if sock is None or interest == self._interest:
+            return
+        selector = self._engine.selector
+        if not interest:
+            selector.remove(sock.fileno())
+        elif not self._interest:
+            selector.add(sock.fileno(), self, interest)
+        else:
+            selector.change(sock.fileno(), interest)
+        self._interest = interest

@@ -1,0 +1,1 @@
+"""Bytes and values: errors, events, records, matching, rendering. No socket, clock or thread."""

@@ -1,0 +1,56 @@
+"""What happened, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Address: TypeAlias = "tuple[Any, ...] | str"
+"""Where to connect: `(host, port)`, or a path; an abstract AF_UNIX name begins with ``"\\0"``."""
+
+Kind: TypeAlias = Literal[
+    "accepted",
+    "connected",
+    "received",
+    "sent",
+    "peer_eof",
+    "peer_reset",
+    "eof_sent",
+    "reset_sent",
+    "closed",
+    "problem",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened on an endpoint.
+
+    `kind` is one of ``accepted``, ``connected``, ``received``, ``sent``, ``peer_eof``,
+    ``peer_reset``, ``eof_sent``, ``reset_sent``, ``closed`` and ``problem``.
+    """
+
+    time: float
+    """Seconds on the monotonic clock. No two events of a process have the same time."""
+    endpoint: str
+    """The endpoint's name."""
+    connection: int | None
+    """The connection's index on its endpoint; `None` for datagrams and the endpoint itself."""
+    kind: Kind
+    data: bytes = b""
+    """The bytes of a ``received`` or ``sent`` event, as the kernel handed them over."""
+    peer: Address | None = None
+    """The other end of an ``accepted`` or ``connected`` event, or of a datagram."""
+    note: str = field(default="")
+    """A sentence, where one is needed: the kernel's words of a reset, the text of a problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One received datagram."""
+
+    data: bytes
+    source: Address | None
+    """Where it came from, as `sendto` takes it; `None` for an unnamed AF_UNIX socket."""
+    time: float
+    """Seconds on the monotonic clock."""

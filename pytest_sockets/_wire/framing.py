@@ -1,0 +1,116 @@
+"""Where the next piece of a stream ends: TCP has no messages, so whoever reads one says so.
+
+A frame's `find` looks at a log from an offset on. It returns `(True, stop)` for a whole frame that
+ends at `stop`, or `(False, size)`: look again when the log has `size` bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Protocol
+
+from pytest_sockets._wire.matching import as_bytes
+from pytest_sockets._wire.spool import ByteLog
+
+
+class Frame(Protocol):
+    """How to find the end of the next piece."""
+
+    @property
+    def wanted(self) -> str:
+        """Name what is waited for."""
+        ...
+
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
+        """Find the end of the frame that begins at `start`."""
+        ...
+
+
+class UpTo:
+    """Whatever is there, at most `n` bytes."""
+
+    def __init__(self, n: int) -> None:
+        self._most = positive(n, name="n")
+        self.wanted = f"up to {self._most} bytes"
+
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+        if log.size > start:
+            return True, min(log.size, start + self._most)
+        return False, start + 1
+
+
+class Exactly:
+    """Exactly `n` bytes."""
+
+    def __init__(self, n: int) -> None:
+        self._count = positive(n, name="n")
+        self.wanted = f"{self._count} bytes"
+
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+        stop = start + self._count
+        return log.size >= stop, stop
+
+
+class Until:
+    """Everything up to a separator, and the separator."""
+
+    def __init__(self, separator: bytes) -> None:
+        self._separator = as_bytes(separator, name="separator")
+        if not self._separator:
+            msg = "separator=b'' ends no frame: name at least one byte"
+            raise ValueError(msg)
+        self._searched = 0
+        self.wanted = f"bytes up to {self._separator!r}"
+
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+        begin = max(start, self._searched)
+        at = log.read(begin).find(self._separator)
+        if at >= 0:
+            return True, begin + at + len(self._separator)
+        self._searched = max(start, log.size - len(self._separator) + 1)
+        return False, log.size + 1
+
+
+class Prefixed:
+    """A length in a `struct` format such as ``">H"``, then so many bytes; both are the frame."""
+
+    def __init__(self, format: str) -> None:
+        try:
+            self._prefix = struct.Struct(format)
+            value = self._prefix.unpack(bytes(self._prefix.size))
+        except struct.error as error:
+            msg = f"format must be a struct format such as '>H', not {format!r}: {error}"
+            raise ValueError(msg) from error
+        if len(value) != 1 or not isinstance(value[0], int) or isinstance(value[0], bool):
+            msg = f"format must hold one whole number, as '>H' does, not {format!r}"
+            raise ValueError(msg)
+        self.wanted = f"a {format!r} length and so many bytes"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the prefix."""
+        return self._prefix.size
+
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+        body = start + self._prefix.size
+        if log.size < body:
+            return False, body
+        (length,) = self._prefix.unpack(log.read(start, body))
+        stop = body + max(int(length), 0)
+        return log.size >= stop, stop
+
+
+def positive(value: object, *, name: str) -> int:
+    """Return a count of at least one, or say what is wrong with it."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"{name} must be a whole number, not {type(value).__name__} {value!r}"
+        raise TypeError(msg)
+    if value < 1:
+        msg = f"{name} must be at least 1, not {value}"
+        raise ValueError(msg)
+    return value
+
+
+def count_of(value: object, *, name: str) -> int:
+    """Return a count of at least zero, or say what is wrong with it."""
+    return 0 if value == 0 and not isinstance(value, bool) else positive(value, name=name)

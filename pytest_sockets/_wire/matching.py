@@ -1,0 +1,199 @@
+"""What may be expected of bytes, and whether it is true, false or still open."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Any, Protocol, cast
+
+from pytest_sockets._wire.rendering import show, show_difference
+from pytest_sockets._wire.spool import ByteLog
+
+
+class Verdict(enum.Enum):
+    """What can be said of a claim now."""
+
+    TRUE = enum.auto()
+    FALSE = enum.auto()
+    OPEN = enum.auto()
+
+
+class Claim(Protocol):
+    """A claim about all bytes of one direction. It remembers how far it has looked."""
+
+    def judge(self, log: ByteLog, *, final: bool) -> Verdict:
+        """Say whether the claim holds; `final` says that no further byte can come."""
+        ...
+
+    def wanted(self) -> str:
+        """Name what is claimed."""
+        ...
+
+    def explain(self, actual: bytes, verb: str) -> str:
+        """Return lines that show what was claimed beside what is there."""
+        ...
+
+
+def as_bytes(value: object, *, name: str) -> bytes:
+    """Return a bytes-like value as `bytes`, or say what is wrong with it."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(cast("bytearray | memoryview[int]", value))
+    hint = f"; a stream carries bytes: write b{value!r}" if isinstance(value, str) else ""
+    msg = f"{name} must be bytes, not {type(value).__name__} {value!r}{hint}"
+    raise TypeError(msg)
+
+
+def as_expectation(value: object, *, name: str = "expected") -> Any:
+    """Return `value` if it can be compared with bytes, or say what is wrong with it."""
+    if isinstance(value, re.Pattern):
+        pattern = cast("re.Pattern[Any]", value)
+        if isinstance(pattern.pattern, str):
+            msg = f"{name} must be a bytes pattern: write re.compile(rb{pattern.pattern!r})"
+            raise TypeError(msg)
+        return pattern
+    if isinstance(value, (str, int, float, bytearray, memoryview)) or value is None:
+        return as_bytes(value, name=name)
+    return value
+
+
+def matches(expected: Any, data: bytes) -> bool:
+    """Whether a whole frame or datagram is what was expected; a pattern must fullmatch."""
+    if isinstance(expected, re.Pattern):
+        return cast("re.Pattern[bytes]", expected).fullmatch(data) is not None
+    return bool(expected == data)
+
+
+def show_expected(expected: Any) -> str:
+    """Name an expectation in a message."""
+    if isinstance(expected, bytes):
+        return show(expected)
+    if isinstance(expected, re.Pattern):
+        return f"a match of {cast('re.Pattern[bytes]', expected).pattern!r}"
+    return repr(expected)
+
+
+class Whole:
+    """The whole stream is exactly these bytes."""
+
+    def __init__(self, expected: bytes) -> None:
+        self._expected = expected
+        self._equal = 0
+
+    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+        if log.size > len(self._expected):
+            return Verdict.FALSE
+        fresh = log.read(self._equal)
+        if fresh != self._expected[self._equal : log.size]:
+            return Verdict.FALSE
+        self._equal = log.size
+        if self._equal == len(self._expected):
+            return Verdict.TRUE
+        return Verdict.FALSE if final else Verdict.OPEN
+
+    def wanted(self) -> str:  # noqa: D102 - see Claim
+        return show(self._expected)
+
+    def explain(self, actual: bytes, verb: str) -> str:  # noqa: D102 - see Claim
+        return show_difference(self._expected, actual, verb)
+
+
+class _Lines:
+    def wanted(self) -> str:
+        raise NotImplementedError
+
+    def explain(self, actual: bytes, verb: str) -> str:
+        return f"  expected  {self.wanted()}\n  {verb:<8}  {show(actual)}"
+
+
+class Contains(_Lines):
+    """These bytes occur somewhere in the stream."""
+
+    def __init__(self, expected: bytes) -> None:
+        if not expected:
+            msg = "contains=b'' is true of every stream: name the bytes that must occur"
+            raise ValueError(msg)
+        self._expected = expected
+        self._searched = 0
+
+    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+        if self._expected in log.read(self._searched):
+            return Verdict.TRUE
+        self._searched = max(0, log.size - len(self._expected) + 1)
+        return Verdict.FALSE if final else Verdict.OPEN
+
+    def wanted(self) -> str:  # noqa: D102 - see Claim
+        return f"{show(self._expected)} somewhere"
+
+
+class Matches(_Lines):
+    """The pattern is found somewhere in the stream."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern = pattern
+
+    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+        if self._pattern.search(log.read()):
+            return Verdict.TRUE
+        return Verdict.FALSE if final else Verdict.OPEN
+
+    def wanted(self) -> str:  # noqa: D102 - see Claim
+        return f"a match of {self._pattern.pattern!r}"
+
+
+class Equals(_Lines):
+    """The whole stream is equal to an object with an `__eq__` of its own."""
+
+    def __init__(self, expected: Any) -> None:
+        self._expected = expected
+
+    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+        if self._expected == log.read():
+            return Verdict.TRUE
+        return Verdict.FALSE if final else Verdict.OPEN
+
+    def wanted(self) -> str:  # noqa: D102 - see Claim
+        return f"something equal to {self._expected!r}"
+
+
+MISSING: Any = object()
+"""Stands for an argument that was not given."""
+
+
+def claim(expected: Any = MISSING, contains: object = MISSING) -> Claim:
+    """Return the claim that the arguments of an `assert_received` make."""
+    if (expected is MISSING) == (contains is MISSING):
+        msg = "give either the expected bytes or contains=, and not both"
+        raise TypeError(msg)
+    if contains is not MISSING:
+        return Contains(as_bytes(contains, name="contains"))
+    expected = as_expectation(expected)
+    if isinstance(expected, bytes):
+        return Whole(expected)
+    if isinstance(expected, re.Pattern):
+        return Matches(cast("re.Pattern[bytes]", expected))
+    return Equals(expected)
+
+
+def pairing(expected: list[Any], actual: list[bytes]) -> dict[int, int]:
+    """Match as many of `actual` as can be to one expectation each: index of `actual` → of `expected`.
+
+    A pattern may match several datagrams, so the first that fits is not always the right one:
+    Kuhn's augmenting paths.
+    """
+    owner: dict[int, int] = {}
+
+    def place(index: int, seen: set[int]) -> bool:
+        for slot, wanted in enumerate(expected):
+            if slot in seen or not matches(wanted, actual[index]):
+                continue
+            seen.add(slot)
+            if slot not in owner or place(owner[slot], seen):
+                owner[slot] = index
+                return True
+        return False
+
+    for index in range(len(actual)):
+        place(index, set())
+    return {index: slot for slot, index in owner.items()}

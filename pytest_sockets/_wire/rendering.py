@@ -1,0 +1,78 @@
+"""Bytes as text: short, with the place where they first differ."""
+
+from __future__ import annotations
+
+from pytest_sockets._wire.events import Address
+
+WINDOW = 48
+"""Bytes of a long value that a message shows; the failure section has all of them."""
+
+
+def show(data: bytes, around: int | None = None) -> str:
+    """Return `data` as a literal; of a long value a window `around` an offset, or its start."""
+    if len(data) <= 2 * WINDOW:
+        return repr(data)
+    start = max(0, min((around or 0) - WINDOW // 2, len(data) - WINDOW))
+    stop = start + WINDOW
+    before = "… " if start else ""
+    return f"{before}{data[start:stop]!r} … (bytes {start} to {stop} of {len(data):,})"
+
+
+def first_difference(expected: bytes, actual: bytes) -> int | None:
+    """Return the offset of the first differing byte, `None` where the two are equal.
+
+    Where one is the start of the other, that is the length of the shorter one.
+    """
+    if expected == actual:
+        return None
+    low, high = 0, min(len(expected), len(actual))
+    if expected[:high] == actual[:high]:
+        return high
+    while high - low > 1:  # halving compares slices in C: a 10 MB value takes milliseconds
+        middle = (low + high) // 2
+        if expected[low:middle] == actual[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def show_difference(expected: bytes, actual: bytes, verb: str = "received") -> str:
+    """Return the lines that say where `actual` first differs from `expected`."""
+    at = first_difference(expected, actual)
+    lines = [f"  expected  {show(expected, at)}", f"  {verb:<8}  {show(actual, at)}"]
+    if at is not None:
+        lines.append(
+            f"  first difference at byte {at}: "
+            f"expected {_byte(expected, at)}, {verb} {_byte(actual, at)}"
+        )
+    return "\n".join(lines)
+
+
+def show_address(address: Address | None) -> str:
+    """Return an address as people write it: ``127.0.0.1:80``, ``[::1]:80``, ``@name``, a path."""
+    if address is None:
+        return "an unnamed socket"
+    if isinstance(address, str):
+        return "@" + address[1:] if address.startswith("\0") else address
+    if len(address) == 2 and isinstance(address[0], str):
+        host, port = address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address)
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 connection``, ``2 connections``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def seconds(value: float) -> str:
+    """Return a span as people write it: ``5 s``, ``0.05 s``."""
+    return f"{value:g} s"
+
+
+def _byte(data: bytes, at: int) -> str:
+    if at >= len(data):
+        return "nothing more"
+    value = data[at]
+    return f"0x{value:02x} {chr(value)!r}" if 0x20 < value < 0x7F else f"0x{value:02x}"
