@@ -44,17 +44,19 @@ def hold(
             conn = conns[0] if conns else None
             log = empty if conn is None else conn.log(direction)
             over = endpoint.over() if conn is None else conn.over(direction)
-            verdict = claim.judge(log, final=over is not None)
+            verdict = claim.judge(log)
             size = log.size
         if verdict is Verdict.TRUE:
             return
-        if verdict is Verdict.FALSE:
-            ending = f"\n  no more can come: {over}" if over else ""
+        if verdict is Verdict.FALSE or over:
+            ending = f"\n  no more can come: {over}" if verdict is Verdict.OPEN else ""
             text = f"{subject} {direction} something else\n{claim.explain(log.read(), direction)}"
             raise MismatchError(text + ending)
         if late:
-            so_far = f"{direction} so far: {show(log.read(max(0, size - 96)))}" if size else (
-                f"nothing was {direction} so far"
+            so_far = (
+                f"{direction} so far: {show(log.read(max(0, size - 96)))}"
+                if size
+                else (f"nothing was {direction} so far")
             )
             msg = (
                 f"{subject}: waited {deadline} for {claim.wanted()}\n  {so_far} "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from typing import Any, cast, final, overload
 
 from pytest_sockets._endpoints.claims import Direction, hold
@@ -300,7 +299,9 @@ class Connection:
         while not self._stream.ended.level:
             self._endpoint.raise_problem()
             if (yield from self._endpoint.waited(deadline, (self._stream.ended, 1))):
-                driver = f"its driver is {self._driven_by}" if self._driven_by else "nobody closed it"
+                driver = (
+                    f"its driver is {self._driven_by}" if self._driven_by else "nobody closed it"
+                )
                 msg = f"{self.label}: waited {deadline} for the end of our side; {driver}"
                 raise WaitTimeout(msg)
 
@@ -325,6 +326,13 @@ class Connection:
         read here (unix(7)).
         """
         self._stream.reset()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End in order, without waiting."""
+        self._stream.close()
 
     def _end(self, name: str, end: Any, timeout: float | None) -> Steps[None]:
         deadline = self._endpoint.deadline(timeout)
@@ -476,9 +484,7 @@ class Connection:
         deadline = self._endpoint.deadline(timeout)
         wanted = claim(expected, contains)
         me = (self,)
-        yield from hold(
-            self._endpoint, wanted, direction, deadline, lambda: me, None, self.label
-        )
+        yield from hold(self._endpoint, wanted, direction, deadline, lambda: me, None, self.label)
 
     def _take(
         self, name: str, frame: Frame, timeout: float | None, *, at_eof: bool = False
@@ -558,7 +564,9 @@ class Connection:
             raise PeerGoneError(msg) from stream.reset_error
         if self._endpoint.is_closed:
             self._endpoint.raise_closed()
-        msg = f"{self.label} cannot send: its side was ended by close(), send_eof() or reset(){lost}"
+        msg = (
+            f"{self.label} cannot send: its side was ended by close(), send_eof() or reset(){lost}"
+        )
         raise EndpointClosedError(msg)
 
     def _not_taken(self, name: str, deadline: Deadline, total: int, missing: int) -> str:
@@ -600,5 +608,5 @@ class AsyncConnectionFace(Face):
     ) -> Any:
         """Await what `Connection.expect` waits for; same arguments and result."""
         __tracebackhide__ = True
-        steps = cast("Connection", self._owner)._expect(expected, until, timeout)  # noqa: SLF001
+        steps = cast("Connection", self._owner)._expect(expected, until, timeout)
         return await drive_async(steps)

@@ -38,9 +38,7 @@ class DatagramEndpoint(Endpoint):
 
     kind = "datagram_peer"
 
-    def __init__(
-        self, place: Place, *, name: str | None, settings: Settings | None
-    ) -> None:
+    def __init__(self, place: Place, *, name: str | None, settings: Settings | None) -> None:
         super().__init__(name=name, settings=settings)
         self._place_ = place
         self._consumed = 0
@@ -418,9 +416,7 @@ class UnixDatagramPeer(DatagramPeer):
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        super().__init__(
-            family="unix", path=path, abstract=abstract, name=name, settings=settings
-        )
+        super().__init__(family="unix", path=path, abstract=abstract, name=name, settings=settings)
 
     @property
     def address(self) -> str:

@@ -159,7 +159,9 @@ class Endpoint:
 
     def fail(self, error: Exception) -> None:
         """Make an error on the endpoint's side a problem: it fails the test and wakes all waits."""
-        problem = EndpointError(f"{self.name} failed on its own side: {error or type(error).__name__}")
+        problem = EndpointError(
+            f"{self.name} failed on its own side: {error or type(error).__name__}"
+        )
         problem.__cause__ = error
         with self.lock:
             self._problems.append(problem)
@@ -278,4 +280,3 @@ def raise_problems(problems: list[Exception] | tuple[Exception, ...]) -> NoRetur
         if note not in getattr(first, "__notes__", ()):
             first.add_note(note)
     raise first
-

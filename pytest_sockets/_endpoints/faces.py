@@ -45,9 +45,9 @@ def drive(steps: Steps[R], name: str) -> R:
                 f"could run meanwhile: use `await ….aio.{name}(…)`"
             )
             error.args = (f"{error}{hint}",)
-        raise error.with_traceback(None)  # noqa: B904 - the same error, without our frames
+        raise error.with_traceback(None)
     except (MismatchError, SocketsError) as error:
-        raise error.with_traceback(None)  # noqa: B904 - as above
+        raise error.with_traceback(None)
 
 
 async def drive_async(steps: Steps[R]) -> R:
@@ -56,7 +56,7 @@ async def drive_async(steps: Steps[R]) -> R:
     try:
         return await run_async(steps)
     except (WaitTimeout, MismatchError, SocketsError) as error:
-        raise error.with_traceback(None)  # noqa: B904 - as above
+        raise error.with_traceback(None)
 
 
 class Face:
@@ -83,7 +83,7 @@ class Twin(Generic[P, R]):
     def __get__(self, face: Face | None, owner: type) -> Any:
         if face is None:
             return self
-        target = face._owner  # noqa: SLF001 - a face is ours
+        target = face._owner
 
         @functools.wraps(self._steps)
         async def twin(*args: P.args, **kwargs: P.kwargs) -> R:

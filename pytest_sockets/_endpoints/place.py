@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import secrets
 import shutil
@@ -10,8 +11,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-import _socket
 
 from pytest_sockets._engine.binding import (
     FAMILIES,
@@ -190,7 +189,7 @@ def _remover(path: str) -> Callable[[], None]:
 
 def short_folder() -> str:
     """Make a folder of our own in which a path of one more letter stays within 100 bytes."""
-    for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108 - mkdtemp
+    for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
         if len(os.fsencode(parent)) > OUR_PATH_LIMIT - len("/ps-12345678/s"):
             continue
         try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
-
-import _socket
 
 from pytest_sockets._endpoints.behaviours import Behaviour, Chargen, Discard, Echo
 from pytest_sockets._endpoints.claims import Direction, hold
@@ -192,7 +191,9 @@ class StreamServer(Endpoint):
                 msg = f"{self.name} has {count(have, 'connection')}, expected {wanted}"
                 raise MismatchError(msg)
             if late:
-                msg = f"{self.name}: waited {deadline} for {count(wanted, 'connection')}, {have} came"
+                msg = (
+                    f"{self.name}: waited {deadline} for {count(wanted, 'connection')}, {have} came"
+                )
                 raise WaitTimeout(msg)
             late = yield from self.waited(deadline, (self._arrived, have + 1))
 
@@ -250,12 +251,12 @@ class StreamServer(Endpoint):
 
     # -- inside: what streams and listeners call, with the lock held
 
-    def on_first(self, stream: Stream, *, sent: bool) -> None:  # noqa: ARG002 - see Owner
+    def on_first(self, stream: Stream, *, sent: bool) -> None:
         """Count the connections that carried bytes."""
         signal = self._carrying["sent" if sent else "received"]
         signal.advance(signal.level + 1)
 
-    def on_end(self, stream: Stream) -> None:  # noqa: ARG002 - see Owner
+    def on_end(self, stream: Stream) -> None:
         """Count the connections whose our side has ended."""
         self._over.advance(self._over.level + 1)
 
@@ -302,7 +303,13 @@ class StreamServer(Endpoint):
         wanted = claim(expected, contains)
         carrying = self._carrying[direction]
         yield from hold(
-            self, wanted, direction, deadline, lambda: self._carriers(direction), carrying, self.name
+            self,
+            wanted,
+            direction,
+            deadline,
+            lambda: self._carriers(direction),
+            carrying,
+            self.name,
         )
 
     def _joined(self, direction: Direction) -> bytes:
@@ -355,7 +362,11 @@ class StreamServer(Endpoint):
         text = count(len(ends), "connection")
         if len(ends) == 1:
             kinds = self._streams[0].record.kinds
-            how = {"peer_reset": "reset by peer", "reset_sent": "reset", "peer_eof": "EOF from peer"}
+            how = {
+                "peer_reset": "reset by peer",
+                "reset_sent": "reset",
+                "peer_eof": "EOF from peer",
+            }
             text += "".join(f", {how[kind]}" for kind in kinds if kind in how)
         return text
 
@@ -398,9 +409,7 @@ class UnixServer(StreamServer):
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        super().__init__(
-            family="unix", path=path, abstract=abstract, name=name, settings=settings
-        )
+        super().__init__(family="unix", path=path, abstract=abstract, name=name, settings=settings)
 
     @property
     def address(self) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
 from collections.abc import Iterator
 from typing import Any, Literal, cast
-
-import _socket
 
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagram_peer import DatagramEndpoint
@@ -192,7 +191,7 @@ def _tcp_pair() -> tuple[_socket.socket, PlainSocket, Address | None]:
         _socket.socket.connect(theirs, listener.getsockname())
         listener.setblocking(True)
         while True:
-            fd, address = listener._accept()  # noqa: SLF001 - see Listener
+            fd, address = listener._accept()
             ours = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
             if address == theirs.getsockname():
                 break
@@ -214,10 +213,10 @@ class _Connecting:
     def __init__(self) -> None:
         self.done = Signal()
 
-    def on_ready(self, events: int) -> None:  # noqa: ARG002 - the socket's own error tells
+    def on_ready(self, events: int) -> None:
         self.done.finish()
 
-    def on_failure(self, error: Exception) -> None:  # noqa: ARG002 - nothing here can raise
+    def on_failure(self, error: Exception) -> None:
         self.done.finish()
 
 
@@ -250,7 +249,7 @@ def open_connection(
                     raise TimeoutError(errno.ETIMEDOUT, msg)
             if code:
                 where = show_address(plain(candidate, target))
-                raise OSError(code, f"{os.strerror(code)}: {where}")  # noqa: TRY301
+                raise OSError(code, f"{os.strerror(code)}: {where}")
             if candidate in LOOPBACK:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except ConnectionRefusedError as error:  # a name's next address may answer
@@ -261,8 +260,8 @@ def open_connection(
             raise
         else:
             peer = plain(candidate, sock.getpeername())
-            return Client(sock, peer, name=name, settings=settings)._connection  # noqa: SLF001
-    assert refusal is not None, "there is always a candidate"  # noqa: S101 - for the type checker
+            return Client(sock, peer, name=name, settings=settings)._connection
+    assert refusal is not None, "there is always a candidate"
     raise refusal
 
 

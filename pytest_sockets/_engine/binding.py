@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -10,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import _socket
-
 from pytest_sockets._engine.holders import holder_of
 from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.events import Address
@@ -19,6 +18,7 @@ from pytest_sockets._wire.rendering import show_address
 
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+FAMILY_WORDS = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 NAMES = ("ipv4", "ipv6", "dual", "unix")
 PATH_LIMIT = 107
 """Bytes of a path that Linux can bind: sun_path has 108 and the last is the terminator (unix(7))."""
@@ -146,9 +146,12 @@ def bind_inet(
                 try:
                     bound.append(_bind_one(pair, _port(bound) or number, kind, proto))
                 except OSError as error:
-                    # A name may resolve to an address that this machine does not have (no IPv6).
-                    if error.errno != errno.EADDRNOTAVAIL or len(pairs) == 1:
+                    if error.errno != errno.EADDRNOTAVAIL:
                         raise
+                    if host is None:
+                        msg = f"this machine has no {FAMILY_WORDS[pair[0]]} loopback: {error}"
+                        raise UnsupportedError(msg) from error
+                    # A name may resolve to an address that this machine does not have.
                     refusal = error
             if not bound and refusal is not None:
                 raise refusal
@@ -193,7 +196,9 @@ def _explained(error: OSError, family: int, host: str, port: int, kind: int) -> 
     if error.errno == errno.EADDRINUSE:
         holder = holder_of(family, kind, port)
         why = f"held by {holder}" if holder else "held by a process that cannot be seen from here"
-        return OSError(error.errno, f"{error.strerror}: {where} is {why}; leave port= out for a free one")
+        return OSError(
+            error.errno, f"{error.strerror}: {where} is {why}; leave port= out for a free one"
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return OSError(error.errno, f"{error.strerror}: {where} is no address of this machine")
     return type(error)(error.errno, f"{error.strerror}: {where}")
@@ -228,7 +233,8 @@ def _explained_path(error: OSError, path: str) -> OSError:
     where = show_address(path)
     if error.errno == errno.ENOENT:
         return FileNotFoundError(
-            error.errno, f"the directory of {where} does not exist: make {os.path.dirname(path)!r} first"
+            error.errno,
+            f"the directory of {where} does not exist: make {os.path.dirname(path)!r} first",
         )
     if error.errno == errno.EADDRINUSE:
         return OSError(error.errno, f"{error.strerror}: {where} exists already; remove it first")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 from collections.abc import Callable
-
-import _socket
 
 from pytest_sockets._engine.binding import LOOPBACK, plain
 from pytest_sockets._engine.clock import CLOCK
@@ -51,10 +50,10 @@ class DatagramSocket:
 
     def start(self) -> None:
         """Begin to receive."""
-        assert self._socket is not None, "a stopped socket cannot start"  # noqa: S101 - as above
+        assert self._socket is not None, "a stopped socket cannot start"
         self._engine.selector.add(self._socket.fileno(), self)
 
-    def on_ready(self, events: int) -> None:  # noqa: ARG002 - only recvfrom knows
+    def on_ready(self, events: int) -> None:
         """Take what is there."""
         with self._owner.lock:
             self._receive(TURN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import atexit
 import os
@@ -10,8 +11,6 @@ import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
-
-import _socket
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.selector import READ, EpollSelector, Source
@@ -97,10 +96,10 @@ class Settled:
         self._engine = engine
         self.deadline = deadline
 
-    def arm(self, wake: Wake) -> None:  # noqa: D102 - see Waitable
+    def arm(self, wake: Wake) -> None:
         self._engine.post(self._pump, wake)
 
-    def disarm(self, wake: Wake) -> None:  # noqa: D102 - see Waitable
+    def disarm(self, wake: Wake) -> None:
         """Nothing to forget: a late wake is harmless."""
 
     def _pump(self, wake: Wake) -> None:
@@ -182,16 +181,16 @@ class Engine:
         for forkable in list(self._forkables):
             forkable.after_fork()
         self.selector.abandon()
-        for pipe in (self.loop._ssock, self.loop._csock):  # noqa: SLF001 - made by Loop, above
+        for pipe in (self.loop._ssock, self.loop._csock):
             pipe.close()
 
 
 def _after_fork_in_child() -> None:
-    engine, Engine._instance = Engine._instance, None  # noqa: SLF001 - the module's own state
-    Engine._starting = threading.Lock()  # noqa: SLF001 - it may have been held by another thread
+    engine, Engine._instance = Engine._instance, None
+    Engine._starting = threading.Lock()
     CLOCK.after_fork()
     if engine is not None:
-        engine._after_fork()  # noqa: SLF001
+        engine._after_fork()
         _abandoned.append(engine)
 
 
@@ -201,7 +200,7 @@ _abandoned: list[Engine] = []
 
 @atexit.register
 def _shutdown() -> None:
-    engine = Engine._instance  # noqa: SLF001
+    engine = Engine._instance
     if engine is not None:
         engine.shutdown()
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 from collections.abc import Callable
 from typing import Any
-
-import _socket
 
 from pytest_sockets._engine.binding import BACKLOG, supported
 from pytest_sockets._engine.engine import Engine
@@ -38,12 +37,12 @@ class Listener:
     def start(self) -> None:
         """Listen: when this returns, `connect` works."""
         sock = self._socket
-        assert sock is not None, "a stopped listener cannot start"  # noqa: S101 - for the type checker
+        assert sock is not None, "a stopped listener cannot start"
         with supported("listening socket of this type"):
             sock.listen(BACKLOG)
         self._engine.selector.add(sock.fileno(), self)
 
-    def on_ready(self, events: int) -> None:  # noqa: ARG002 - only accept knows
+    def on_ready(self, events: int) -> None:
         """Accept all who wait."""
         with self._owner.lock:
             self._accept_all()
@@ -76,7 +75,7 @@ class Listener:
         while self._socket is not None:
             try:
                 # pytest-socket breaks `accept`, which makes the Python class's socket.
-                fd, address = self._socket._accept()  # noqa: SLF001
+                fd, address = self._socket._accept()
             except BlockingIOError:
                 return
             except OSError as error:

@@ -91,7 +91,7 @@ class EpollSelector(selectors.BaseSelector):
                 served = True
                 try:
                     source.on_ready(mask)
-                except Exception as error:  # noqa: BLE001 - one endpoint's bug must not end the loop
+                except Exception as error:
                     source.on_failure(error)
             elif ready is not None and (key := self._keys.get(fd)) is not None:
                 bits = (selectors.EVENT_WRITE if mask & ~READ else 0) | (

@@ -80,9 +80,7 @@ async def _pause_trio(wait: Waitable) -> bool:
     return await _suspend(wait, tell, told)
 
 
-async def _suspend(
-    wait: Waitable, tell: Callable[[bool], None], told: Callable[[], Any]
-) -> bool:
+async def _suspend(wait: Waitable, tell: Callable[[bool], None], told: Callable[[], Any]) -> bool:
     # A timer of the caller's loop would stand still under a frozen clock, and jump under trio's
     # autojump clock: deadlines of every face are timers of our own loop.
     def wake() -> None:
@@ -118,4 +116,3 @@ def running_loop() -> str | None:
     except RuntimeError:
         return None
     return "asyncio"
-

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias
-
-import _socket
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.engine import Engine, Timer

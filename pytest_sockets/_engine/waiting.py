@@ -82,11 +82,11 @@ class Wait:
         self.deadline = deadline
         self._needs = needs
 
-    def arm(self, wake: Wake) -> None:  # noqa: D102 - see Waitable
+    def arm(self, wake: Wake) -> None:
         for signal, need in self._needs:
             signal.watch(need, wake)
 
-    def disarm(self, wake: Wake) -> None:  # noqa: D102 - see Waitable
+    def disarm(self, wake: Wake) -> None:
         for signal, need in self._needs:
             signal.unwatch(need, wake)
 

@@ -36,5 +36,3 @@ class WaitTimeout(AssertionError):
 
 class MismatchError(AssertionError):
     """What was recorded differs from what was expected, or can no longer become it."""
-
-

@@ -33,7 +33,7 @@ class UpTo:
         self._most = positive(n, name="n")
         self.wanted = f"up to {self._most} bytes"
 
-    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
         if log.size > start:
             return True, min(log.size, start + self._most)
         return False, start + 1
@@ -46,7 +46,7 @@ class Exactly:
         self._count = positive(n, name="n")
         self.wanted = f"{self._count} bytes"
 
-    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
         stop = start + self._count
         return log.size >= stop, stop
 
@@ -62,7 +62,7 @@ class Until:
         self._searched = 0
         self.wanted = f"bytes up to {self._separator!r}"
 
-    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
         begin = max(start, self._searched)
         at = log.read(begin).find(self._separator)
         if at >= 0:
@@ -91,7 +91,7 @@ class Prefixed:
         """Bytes of the prefix."""
         return self._prefix.size
 
-    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:  # noqa: D102 - see Frame
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
         body = start + self._prefix.size
         if log.size < body:
             return False, body

@@ -21,8 +21,8 @@ class Verdict(enum.Enum):
 class Claim(Protocol):
     """A claim about all bytes of one direction. It remembers how far it has looked."""
 
-    def judge(self, log: ByteLog, *, final: bool) -> Verdict:
-        """Say whether the claim holds; `final` says that no further byte can come."""
+    def judge(self, log: ByteLog) -> Verdict:
+        """Say whether the claim holds for what is there, or could hold if more came."""
         ...
 
     def wanted(self) -> str:
@@ -81,7 +81,7 @@ class Whole:
         self._expected = expected
         self._equal = 0
 
-    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+    def judge(self, log: ByteLog) -> Verdict:
         if log.size > len(self._expected):
             return Verdict.FALSE
         fresh = log.read(self._equal)
@@ -90,12 +90,12 @@ class Whole:
         self._equal = log.size
         if self._equal == len(self._expected):
             return Verdict.TRUE
-        return Verdict.FALSE if final else Verdict.OPEN
+        return Verdict.OPEN
 
-    def wanted(self) -> str:  # noqa: D102 - see Claim
+    def wanted(self) -> str:
         return show(self._expected)
 
-    def explain(self, actual: bytes, verb: str) -> str:  # noqa: D102 - see Claim
+    def explain(self, actual: bytes, verb: str) -> str:
         return show_difference(self._expected, actual, verb)
 
 
@@ -117,13 +117,13 @@ class Contains(_Lines):
         self._expected = expected
         self._searched = 0
 
-    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+    def judge(self, log: ByteLog) -> Verdict:
         if self._expected in log.read(self._searched):
             return Verdict.TRUE
         self._searched = max(0, log.size - len(self._expected) + 1)
-        return Verdict.FALSE if final else Verdict.OPEN
+        return Verdict.OPEN
 
-    def wanted(self) -> str:  # noqa: D102 - see Claim
+    def wanted(self) -> str:
         return f"{show(self._expected)} somewhere"
 
 
@@ -133,12 +133,12 @@ class Matches(_Lines):
     def __init__(self, pattern: re.Pattern[bytes]) -> None:
         self._pattern = pattern
 
-    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+    def judge(self, log: ByteLog) -> Verdict:
         if self._pattern.search(log.read()):
             return Verdict.TRUE
-        return Verdict.FALSE if final else Verdict.OPEN
+        return Verdict.OPEN
 
-    def wanted(self) -> str:  # noqa: D102 - see Claim
+    def wanted(self) -> str:
         return f"a match of {self._pattern.pattern!r}"
 
 
@@ -148,12 +148,12 @@ class Equals(_Lines):
     def __init__(self, expected: Any) -> None:
         self._expected = expected
 
-    def judge(self, log: ByteLog, *, final: bool) -> Verdict:  # noqa: D102 - see Claim
+    def judge(self, log: ByteLog) -> Verdict:
         if self._expected == log.read():
             return Verdict.TRUE
-        return Verdict.FALSE if final else Verdict.OPEN
+        return Verdict.OPEN
 
-    def wanted(self) -> str:  # noqa: D102 - see Claim
+    def wanted(self) -> str:
         return f"something equal to {self._expected!r}"
 
 

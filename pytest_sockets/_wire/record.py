@@ -68,9 +68,7 @@ class Record:
             self._arrivals.extend((self.received.size, len(self._times)))
         (self.add_sent if sent else self.add_received)(time, data)
 
-    def mark(
-        self, time: int, kind: Kind, *, peer: Address | None = None, note: str = ""
-    ) -> None:
+    def mark(self, time: int, kind: Kind, *, peer: Address | None = None, note: str = "") -> None:
         """Record something that is not bytes."""
         self._marks.append((time, len(self._times), kind, peer, note))
 
@@ -124,7 +122,7 @@ class Record:
 
     def datagram(self, index: int) -> Datagram:
         """Return one received datagram."""
-        assert self._peers is not None, "a stream has no datagrams"  # noqa: S101 - for types
+        assert self._peers is not None, "a stream has no datagrams"
         offset, position = self._arrivals[2 * index : 2 * index + 2]
         data = self.received.read(offset, offset + (self._sizes[position] >> 1))
         return Datagram(data, self._peers[position], self._times[position] * NANOSECOND)

@@ -12,8 +12,8 @@ def show(data: bytes, around: int | None = None) -> str:
     """Return `data` as a literal; of a long value a window `around` an offset, or its start."""
     if len(data) <= 2 * WINDOW:
         return repr(data)
-    start = max(0, min((around or 0) - WINDOW // 2, len(data) - WINDOW))
-    stop = start + WINDOW
+    start = max(0, min((around or 0) - WINDOW // 2, len(data)))
+    stop = min(start + WINDOW, len(data))
     before = "… " if start else ""
     return f"{before}{data[start:stop]!r} … (bytes {start} to {stop} of {len(data):,})"
 

@@ -86,7 +86,7 @@ class Spool:
         batch: list[Segment] = []
         size = 0
         for segment in self._oldest:
-            if batch and size + segment.size > BATCH or len(batch) == 512:  # IOV_MAX is 1024
+            if (batch and size + segment.size > BATCH) or len(batch) == 512:  # IOV_MAX is 1024
                 break
             batch.append(segment)
             size += segment.size

@@ -1,0 +1,1 @@
+"""What a failed test's report shows of the wire."""

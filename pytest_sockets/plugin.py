@@ -1,0 +1,403 @@
+"""Pytest's doorway: fixtures, and the hooks that make a problem fail its test."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import pytest
+
+from pytest_sockets import (
+    Connection,
+    EchoServer,
+    Endpoint,
+    Settings,
+    SilentServer,
+    SocketPair,
+    Sockets,
+    TCPServer,
+    UDPEchoServer,
+    UDPPeer,
+    UnixDatagramPeer,
+    UnixServer,
+    UnsupportedError,
+    hookspecs,
+)
+from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints.endpoint import raise_problems
+from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._report import section
+from pytest_sockets._settings import REPORTS
+
+pytest_plugins = ("pytest_sockets._settings",)
+
+FACTOR_VARIABLE = "PYTEST_SOCKETS_TIMEOUT_FACTOR"
+MARKER_ARGUMENTS = ("timeout", "family")
+E = TypeVar("E", bound=Endpoint)
+LOOPBACKS = ["127.0.0.1", "::1"]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt at one test: pytest-rerunfailures runs an item several times."""
+
+    item: pytest.Item
+    started: int = field(default_factory=CLOCK.stamp)
+    opened: list[Endpoint] = field(default_factory=list[Endpoint])
+    standing: tuple[Endpoint, ...] = field(default_factory=registry.open_endpoints)
+    reported: set[int] = field(default_factory=set[int])
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return those that it opened, and longer-lived ones that something happened on."""
+        used = [
+            endpoint
+            for endpoint in self.standing
+            if any(record.last_time > self.started for record in endpoint.records)
+        ]
+        return used + self.opened
+
+    def problems(self) -> list[Exception]:
+        """Return what has gone wrong on our side and was not told yet, the oldest first."""
+        found: list[Exception] = []
+        for endpoint in self.endpoints():
+            try:
+                endpoint.sync()
+            except Exception as error:
+                found.append(error)
+            found += endpoint.problems
+        fresh = [problem for problem in found if id(problem) not in self.reported]
+        self.reported.update(map(id, fresh))
+        return fresh
+
+
+ATTEMPT = pytest.StashKey[Attempt]()
+
+
+class SocketsPlugin:
+    """The hooks, with what they keep between them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._current: Attempt | None = None
+
+    # -- the run
+
+    def pytest_configure(self) -> None:
+        """Listen to endpoints being opened."""
+        registry.observers.append(self._on_opened)
+
+    def pytest_unconfigure(self) -> None:
+        """Stop listening."""
+        registry.observers.remove(self._on_opened)
+
+    def _on_opened(self, endpoint: Endpoint) -> None:
+        attempt = self._current
+        if attempt is not None:
+            attempt.opened.append(endpoint)
+        item = attempt.item if attempt is not None else None
+        self._config.hook.pytest_sockets_endpoint_opened(item=item, endpoint=endpoint)
+
+    # -- one attempt at one test
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Begin an attempt, before any fixture is set up."""
+        self._current = item.stash[ATTEMPT] = Attempt(item)
+        _allow_loopback(item)
+        yield from _phase(self._current)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Raise what went wrong on an endpoint's side, in the call phase."""
+        __tracebackhide__ = True
+        attempt = item.stash[ATTEMPT]
+        yield from _phase(attempt)
+        problems = attempt.problems()
+        if problems:
+            raise_problems(problems)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+        """End an attempt, after the last fixture was torn down."""
+        attempt = item.stash.get(ATTEMPT, None)
+        try:
+            if attempt is None:
+                yield
+            else:
+                yield from _phase(attempt)
+        finally:
+            self._current = None
+            if attempt is not None:
+                self._config.hook.pytest_sockets_transcripts_complete(
+                    item=item, endpoints=attempt.endpoints()
+                )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put the wire into the report of a failed test."""
+        report = yield
+        attempt = item.stash.get(ATTEMPT, None)
+        style = _report_style(self._config)
+        if report.failed and attempt is not None and style != "off":
+            endpoints = attempt.endpoints()
+            if endpoints:
+                title = f"sockets: {item.name} (seed {_seed(item)})"
+                content = section.text(endpoints, with_bytes=style == "full")
+                _add_section(report, title, content)
+        if (
+            call.when == "teardown" and attempt is not None
+        ):  # items live as long as the session; records must not
+            del item.stash[ATTEMPT]
+        return report
+
+    # -- a debugger
+
+    def pytest_enter_pdb(self) -> None:
+        """Let no deadline pass while somebody looks around."""
+        CLOCK.pause()
+
+    def pytest_leave_pdb(self) -> None:
+        """Let deadlines run again."""
+        CLOCK.resume()
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare our hooks."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the settings and start listening to endpoints."""
+    _settings(config)
+    _report_style(config)
+    config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
+
+
+def _phase(attempt: Attempt) -> Generator[None, None, None]:
+    """Let a phase run; where it fails, make a problem of ours the root cause of its exception.
+
+    The root of a chain is shown first, and the exception keeps its type for `xfail(raises=)`.
+    """
+    try:
+        yield
+    except (Exception, pytest.fail.Exception) as error:
+        root = _root(error)
+        problems = [problem for problem in attempt.problems() if problem is not root]
+        if problems:
+            for other in problems[1:]:
+                problems[0].add_note(f"also: {other}")
+            root.__cause__ = problems[0]
+        raise
+
+
+def _root(error: BaseException) -> BaseException:
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if deeper is None:
+            break
+        error = deeper
+    return error
+
+
+def _add_section(report: pytest.TestReport, title: str, content: str) -> None:
+    # Sections of the representation survive --show-capture=no and every --tb; a few plugins and
+    # --tb=no leave none.
+    add = getattr(report.longrepr, "addsection", None)
+    if add is not None:
+        add(title, content, "-")
+    else:
+        report.sections.append((title, content))
+
+
+# -- settings
+
+
+def _settings(config: pytest.Config) -> Settings:
+    """Return what the ini file and the environment ask for."""
+    factor = os.environ.get(FACTOR_VARIABLE)
+    try:
+        return Settings(
+            timeout=_number(config, "sockets_timeout", float),
+            timeout_factor=(
+                _number(config, "sockets_timeout_factor", float)
+                if factor is None
+                else _parse(FACTOR_VARIABLE, factor, float)
+            ),
+            record_limit=_number(config, "sockets_record_limit", int),
+        )
+    except ValueError as error:
+        raise pytest.UsageError(f"pytest-sockets: {error}") from None
+
+
+def _number(config: pytest.Config, key: str, kind: Callable[[str], Any]) -> Any:
+    return _parse(key, str(config.getini(key)), kind)
+
+
+def _parse(key: str, text: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        return kind(text.replace("_", ""))
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        msg = f"{key} must be {what}, not {text!r}"
+        raise ValueError(msg) from None
+
+
+def _report_style(config: pytest.Config) -> str:
+    style = config.getoption("--sockets-report") or str(config.getini("sockets_report"))
+    if style not in REPORTS:
+        msg = f"pytest-sockets: sockets_report must be one of {', '.join(REPORTS)}, not {style!r}"
+        raise pytest.UsageError(msg)
+    return str(style)
+
+
+def _marked(item: pytest.Item) -> dict[str, Any]:
+    """Return the marker's arguments; the closest wins, each by itself."""
+    merged: dict[str, Any] = {}
+    for mark in item.iter_markers("sockets"):
+        unknown = [repr(arg) for arg in mark.args]
+        unknown += [f"{key}=" for key in mark.kwargs if key not in MARKER_ARGUMENTS]
+        if unknown:
+            known = ", ".join(f"{key}=" for key in MARKER_ARGUMENTS)
+            msg = f"@pytest.mark.sockets takes {known}, not {', '.join(unknown)}"
+            raise TypeError(msg)
+        for key, value in mark.kwargs.items():
+            merged.setdefault(key, value)
+    return merged
+
+
+def _seed(item: pytest.Item) -> int:
+    chosen = item.config.getoption("--sockets-seed")
+    return zlib.crc32(item.nodeid.encode()) if chosen is None else int(chosen)
+
+
+# -- pytest-socket
+
+
+def _allow_loopback(item: pytest.Item) -> None:
+    """Let pytest-socket pass what a test sends to our endpoints, which is all on loopback.
+
+    Its `allow_hosts` marker replaces its option, so what was allowed is repeated.
+    """
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    if not item.config.pluginmanager.hasplugin("socket") or FIXTURES.isdisjoint(fixtures):
+        return
+    mark = item.get_closest_marker("allow_hosts")
+    allowed = mark.args[0] if mark is not None and mark.args else None
+    allowed = allowed or item.config.getoption("--allow-hosts", None)
+    if allowed is None and not item.config.getoption("--disable-socket", False):
+        return
+    hosts = allowed.split(",") if isinstance(allowed, str) else list(allowed or [])
+    if not set(LOOPBACKS) <= set(hosts):
+        item.add_marker(pytest.mark.allow_hosts([*hosts, *LOOPBACKS]), append=False)
+
+
+# -- fixtures: each is one call of the factory, and rests on nothing that a user could override
+
+
+@pytest.fixture
+def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
+    item = request.node
+    marked = _marked(item)
+    settings = _settings(request.config)
+    if marked.get("timeout") is not None:
+        settings = replace(settings, timeout=marked["timeout"])
+    with closing(Sockets(settings, family=marked.get("family"), seed=_seed(item))) as sockets:
+        yield sockets
+
+
+def _open(method: Callable[[], E]) -> E:
+    try:
+        return method()
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def sockets(_sockets: Sockets) -> Sockets:
+    """The factory behind every fixture: more endpoints of any kind, with options."""
+    return _sockets
+
+
+@pytest.fixture
+def tcp_server(_sockets: Sockets) -> TCPServer:
+    """A listening TCP server that records, and answers only what the test tells it."""
+    return _open(_sockets.tcp_server)
+
+
+@pytest.fixture
+def echo_server(_sockets: Sockets) -> EchoServer:
+    """A listening server that sends everything back (RFC 862)."""
+    return _open(_sockets.echo_server)
+
+
+@pytest.fixture
+def silent_server(_sockets: Sockets) -> SilentServer:
+    """A listening server that accepts and never answers, for testing timeouts."""
+    return _open(_sockets.silent_server)
+
+
+@pytest.fixture
+def unix_server(_sockets: Sockets) -> UnixServer:
+    """A listening AF_UNIX stream server that records, and answers only what the test tells it."""
+    return _open(_sockets.unix_server)
+
+
+@pytest.fixture
+def udp_peer(_sockets: Sockets) -> UDPPeer:
+    """A UDP socket that records datagrams, and sends what the test tells it."""
+    return _open(_sockets.udp_peer)
+
+
+@pytest.fixture
+def udp_echo_server(_sockets: Sockets) -> UDPEchoServer:
+    """A UDP socket that sends each datagram back to its source (RFC 862)."""
+    return _open(_sockets.udp_echo_server)
+
+
+@pytest.fixture
+def unix_datagram_peer(_sockets: Sockets) -> UnixDatagramPeer:
+    """An AF_UNIX datagram socket that records, and sends what the test tells it."""
+    return _open(_sockets.unix_datagram_peer)
+
+
+@pytest.fixture
+def unix_socket_pair(_sockets: Sockets) -> SocketPair:
+    """A connected AF_UNIX pair: a plain socket for the code under test, a peer for the test."""
+    return _open(_sockets.unix_socket_pair)
+
+
+@pytest.fixture
+def tcp_socket_pair(_sockets: Sockets) -> SocketPair:
+    """A connected TCP pair: a plain socket for the code under test, a peer for the test."""
+    return _open(_sockets.tcp_socket_pair)
+
+
+@pytest.fixture
+def raw_client(_sockets: Sockets) -> Callable[..., Connection]:
+    """A function that connects to an address and returns the `Connection`, for testing servers."""
+    return _sockets.connect
+
+
+FIXTURES = frozenset(
+    {
+        "echo_server",
+        "raw_client",
+        "silent_server",
+        "sockets",
+        "tcp_server",
+        "tcp_socket_pair",
+        "udp_echo_server",
+        "udp_peer",
+        "unix_datagram_peer",
+        "unix_server",
+        "unix_socket_pair",
+    }
+)
