@@ -1,5 +1,7 @@
-"""The settings, declared apart from the plugin: with `-p no:sockets` a project's own ini keys and
-markers stay known, so that neither `--strict-config` nor `--strict-markers` fails.
+"""The settings, declared apart from the plugin.
+
+With `-p no:sockets` a project's own ini keys and markers stay known, so that neither
+`--strict-config` nor `--strict-markers` fails.
 """
 
 from __future__ import annotations

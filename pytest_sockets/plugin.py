@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -304,7 +304,7 @@ def _allow_loopback(item: pytest.Item) -> None:
 
 @pytest.fixture
 def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
-    item = request.node
+    item = cast("pytest.Item", cast("Any", request).node)
     marked = _marked(item)
     settings = _settings(request.config)
     if marked.get("timeout") is not None:

@@ -160,7 +160,8 @@ class Connection:
                     r'ends, for example until=b"\r\n" or until=12 (bytes)'
                 )
                 raise TypeError(msg)
-            return (yield from self._expect_match(wanted, until, timeout))
+            pattern = cast("re.Pattern[bytes]", wanted)
+            return (yield from self._expect_match(pattern, until, timeout))
         if not isinstance(wanted, bytes):
             msg = f"expect takes bytes or a compiled bytes pattern, not {wanted!r}"
             raise TypeError(msg)
@@ -233,7 +234,8 @@ class Connection:
                 unread = self._log.read(self._consumed)
                 ended = stream.peer_ended
             if unread:
-                msg = f"{self.label} expected EOF, but {count(len(unread), 'byte')} came: {show(unread)}"
+                came = f"{count(len(unread), 'byte')} came: {show(unread)}"
+                msg = f"{self.label} expected EOF, but {came}"
                 raise MismatchError(msg)
             if ended == "eof":
                 return

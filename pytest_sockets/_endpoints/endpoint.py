@@ -12,6 +12,7 @@ from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.faces import drive
 from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.stream import Lock
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
 from pytest_sockets._wire.errors import EndpointClosedError, EndpointError
 from pytest_sockets._wire.events import Event
@@ -65,7 +66,7 @@ class Endpoint:
         """The name in messages and reports."""
         self.settings = settings or Settings()
         """The timeout and limits it works with."""
-        self.lock = threading.RLock()
+        self.lock: Lock = threading.RLock()
         self._engine = Engine.current()
         self._spool = Spool(self.settings.record_limit)
         self._record = Record(self.name, None, self._spool)
@@ -159,9 +160,8 @@ class Endpoint:
 
     def fail(self, error: Exception) -> None:
         """Make an error on the endpoint's side a problem: it fails the test and wakes all waits."""
-        problem = EndpointError(
-            f"{self.name} failed on its own side: {error or type(error).__name__}"
-        )
+        why = str(error) or type(error).__name__
+        problem = EndpointError(f"{self.name} failed on its own side: {why}")
         problem.__cause__ = error
         with self.lock:
             self._problems.append(problem)

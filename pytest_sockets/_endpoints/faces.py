@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from pytest_sockets._engine.shells import run_async, run_blocking, running_loop
 from pytest_sockets._engine.waiting import Steps
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def verb(steps: Callable[Concatenate[S, P], Steps[R]]) -> Callable[Concatenate[S, P], R]:
-    """Make a blocking method of a generator method; its awaitable twin is a `Twin` of the result."""
+    """Make a blocking method of a generator method; a `Twin` of the result is awaitable."""
 
     @functools.wraps(steps)
     def blocking(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -29,7 +29,7 @@ def verb(steps: Callable[Concatenate[S, P], Steps[R]]) -> Callable[Concatenate[S
     blocking.__signature__ = signature.replace(return_annotation=result)  # type: ignore[attr-defined]
     blocking.__annotations__["return"] = result
     blocking.steps = steps  # type: ignore[attr-defined]  # for Twin
-    return blocking
+    return cast("Callable[Concatenate[S, P], R]", blocking)
 
 
 def drive(steps: Steps[R], name: str) -> R:
@@ -45,9 +45,9 @@ def drive(steps: Steps[R], name: str) -> R:
                 f"could run meanwhile: use `await ….aio.{name}(…)`"
             )
             error.args = (f"{error}{hint}",)
-        raise error.with_traceback(None)
+        raise error.with_traceback(None) from error.__cause__
     except (MismatchError, SocketsError) as error:
-        raise error.with_traceback(None)
+        raise error.with_traceback(None) from error.__cause__
 
 
 async def drive_async(steps: Steps[R]) -> R:
@@ -56,7 +56,7 @@ async def drive_async(steps: Steps[R]) -> R:
     try:
         return await run_async(steps)
     except (WaitTimeout, MismatchError, SocketsError) as error:
-        raise error.with_traceback(None)
+        raise error.with_traceback(None) from error.__cause__
 
 
 class Face:

@@ -98,7 +98,7 @@ def place_for(
         return _other(family, type, proto, address)
     name = _family(family, path, abstract=abstract)
     if address is not None:
-        msg = f"address= is for families without host and port; with {name!r} use host=, port= or path="
+        msg = f"address= is for other families; with {name!r} use host= and port=, or path="
         raise ValueError(msg)
     if name == "unix":
         if host is not None or port != 0:
@@ -128,10 +128,8 @@ def _inet(family: str | None, host: str | None, port: int | str, type: int, prot
     found = [plain(sock.family, sock.getsockname()) for sock in sockets]
     addresses = tuple(address for address in found if address is not None)
     families = {int(sock.family) for sock in sockets}
-    if len(families) > 1:
-        name = "dual"
-    else:
-        name = "ipv6" if socket.AF_INET6 in families else "ipv4"
+    single = "ipv6" if socket.AF_INET6 in families else "ipv4"
+    name = "dual" if len(families) > 1 else single
     asked = None
     if host is not None and all(address[0] != host for address in addresses):
         asked = (host, addresses[0][1])
@@ -140,8 +138,7 @@ def _inet(family: str | None, host: str | None, port: int | str, type: int, prot
 
 
 def _unix(path: str | None, type: int, *, abstract: bool) -> Place:
-    if path is not None and not isinstance(path, str):
-        path = os.fsdecode(path)
+    path = None if path is None else os.fsdecode(path)  # a Path is welcome
     protocol = "unix" if type == socket.SOCK_STREAM else f"unix {type_name(type)[5:].lower()}"
     if abstract or (path is not None and path.startswith("\0")):
         if path is not None and not path.startswith("\0"):

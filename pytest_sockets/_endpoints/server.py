@@ -26,14 +26,14 @@ from pytest_sockets._wire.rendering import count, show
 
 
 class StreamServer(Endpoint):
-    """A listener of any family, already listening when it is made, and its connections.
+    r"""A listener of any family, already listening when it is made, and its connections.
 
     Args:
         family: ``"ipv4"`` (the default), ``"ipv6"``, ``"dual"`` (both loopbacks on one port) or
             ``"unix"``; or, with `type` and `address`, any `socket.AF_…` number.
         host: an address or name of this machine; `None` means loopback.
         port: a number, a numeric string or a service name; 0 means any free one.
-        path: an AF_UNIX path, or ``"\\0name"`` for an abstract name; `None` means a short path
+        path: an AF_UNIX path, or ``"\0name"`` for an abstract name; `None` means a short path
             that is removed again.
         abstract: choose an abstract AF_UNIX name (Linux).
         type: a `socket.SOCK_…` number other than SOCK_STREAM, such as SOCK_SEQPACKET.
@@ -238,8 +238,9 @@ class StreamServer(Endpoint):
             talkers = self._carriers("received")
             first = talkers[0].log("received").read() if talkers else b""
         if talkers:
+            where = count(len(talkers), "connection")
             msg = (
-                f"{self.name} received bytes on {count(len(talkers), 'connection')}, expected none\n"
+                f"{self.name} received bytes on {where}, expected none\n"
                 f"  #{talkers[0].index} received {show(first)}"
             )
             raise MismatchError(msg)
@@ -351,8 +352,10 @@ class StreamServer(Endpoint):
             self._place_.remove()
 
     def _abandon(self) -> None:
-        for part in (*self._listeners, *self._streams):
-            part.abandon()
+        for listener in self._listeners:
+            listener.abandon()
+        for stream in self._streams:
+            stream.abandon()
 
     def _place(self) -> str:
         return self._place_.text

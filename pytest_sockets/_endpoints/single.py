@@ -13,7 +13,7 @@ from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagram_peer import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.place import Place
-from pytest_sockets._engine.binding import LOOPBACK, new_socket, plain, supported
+from pytest_sockets._engine.binding import LOOPBACK, accept_from, new_socket, plain, supported
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.selector import WRITE
@@ -191,8 +191,7 @@ def _tcp_pair() -> tuple[_socket.socket, PlainSocket, Address | None]:
         _socket.socket.connect(theirs, listener.getsockname())
         listener.setblocking(True)
         while True:
-            fd, address = listener._accept()
-            ours = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+            ours, address = accept_from(listener)
             if address == theirs.getsockname():
                 break
             ours.close()
@@ -269,13 +268,12 @@ def _candidates(address: Any, family: int | None) -> list[tuple[int, Any]]:
     if family is not None and family not in LOOPBACK and family != socket.AF_UNIX:
         return [(family, address)]
     if isinstance(address, (str, bytes)) or hasattr(address, "__fspath__"):
-        path = os.fspath(address)
-        if path[:1] in ("\0", b"\0"):
-            path = os.fsencode(path)
+        path = os.fsencode(cast("str | bytes", address))
         return [(socket.AF_UNIX, path)]
-    if not isinstance(address, tuple) or len(cast("tuple[Any, ...]", address)) < 2:
+    try:
+        host, port = address[:2]
+    except (TypeError, ValueError):
         msg = f"address must be a (host, port) pair or an AF_UNIX path, not {address!r}"
-        raise TypeError(msg)
-    host, port = cast("tuple[Any, ...]", address)[:2]
+        raise TypeError(msg) from None
     found = _socket.getaddrinfo(host, port, family or 0, socket.SOCK_STREAM)
     return [(int(entry[0]), entry[4]) for entry in found]

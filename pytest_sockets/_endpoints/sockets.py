@@ -182,10 +182,11 @@ class Sockets:
             UnsupportedError: the machine has none, in the kernel's words.
         """
         streams = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
-        cls = StreamServer if type in streams else DatagramPeer
-        return self._open(
-            cls, name or "server", family=family, type=type, address=address, proto=proto
+        cls: Callable[..., StreamServer | DatagramPeer] = (
+            StreamServer if type in streams else DatagramPeer
         )
+        name = name or self._number("server")
+        return self._open(cls, name, family=family, type=type, address=address, proto=proto)
 
     # -- datagrams
 
@@ -257,10 +258,10 @@ class Sockets:
         timeout: float | None = None,
         name: str | None = None,
     ) -> Steps[Connection]:
-        """Connect to a stream server and return the recorded `Connection`.
+        r"""Connect to a stream server and return the recorded `Connection`.
 
         Args:
-            address: `(host, port)` or an AF_UNIX path, ``"\\0name"`` for an abstract one.
+            address: `(host, port)` or an AF_UNIX path, ``"\0name"`` for an abstract one.
             family: a `socket.AF_…` number where the address does not tell.
             timeout: seconds; `None` means the default.
             name: what messages and reports call it.

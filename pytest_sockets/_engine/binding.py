@@ -7,9 +7,9 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from pytest_sockets._engine.holders import holder_of
 from pytest_sockets._wire.errors import UnsupportedError
@@ -17,11 +17,11 @@ from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.rendering import show_address
 
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
-LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-FAMILY_WORDS = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+FAMILY_WORDS: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 NAMES = ("ipv4", "ipv6", "dual", "unix")
 PATH_LIMIT = 107
-"""Bytes of a path that Linux can bind: sun_path has 108 and the last is the terminator (unix(7))."""
+"""Bytes of a path that Linux can bind: of sun_path's 108 the last ends it (unix(7))."""
 PORT_TRIES = 64
 BACKLOG = 65535
 """The kernel cuts it to somaxconn. A backlog of 128 dropped SYNs, at up to 2 ms a connection."""
@@ -38,19 +38,19 @@ UNSUPPORTED = frozenset(
 )
 
 
-def new_socket(family: int, type: int, proto: int = 0) -> _socket.socket:
+def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
     """Return a non-blocking socket, or say in the kernel's words why there is none.
 
     It is the C module's class: pytest-socket and gevent replace the Python one.
     """
-    with supported(f"a {family_name(family)} {type_name(type)} socket"):
-        sock = _socket.socket(family, type, proto)
+    with supported(f"a {family_name(family)} {type_name(kind)} socket"):
+        sock = _socket.socket(family, kind, proto)
     sock.setblocking(False)
     return sock
 
 
 @contextmanager
-def supported(what: str) -> Iterator[None]:
+def supported(what: str) -> Generator[None, None, None]:
     """Turn the kernel's refusal of a family, type or protocol into an `UnsupportedError`."""
     try:
         yield
@@ -69,15 +69,21 @@ def family_name(family: int) -> str:
         return f"family {family}"
 
 
-def type_name(type: int) -> str:
+def type_name(kind: int) -> str:
     """Return ``SOCK_STREAM`` for 1."""
     try:
-        return socket.SocketKind(type).name
+        return socket.SocketKind(kind).name
     except ValueError:
-        return f"type {type}"
+        return f"type {kind}"
 
 
-def resolve_port(port: int | str, kind: int) -> int:
+def accept_from(listener: _socket.socket) -> tuple[_socket.socket, Any]:
+    """Accept one connection without the Python class, which pytest-socket makes raise."""
+    fd, address = cast("Any", listener)._accept()
+    return _socket.socket(listener.family, listener.type, listener.proto, fd), address
+
+
+def resolve_port(port: object, kind: int) -> int:
     """Return the number of a port given as a number, a numeric string or a service name."""
     if isinstance(port, str):
         if port.isascii() and port.isdecimal():
@@ -241,10 +247,10 @@ def _explained_path(error: OSError, path: str) -> OSError:
     return type(error)(error.errno, f"{error.strerror}: {where}")
 
 
-def bind_other(family: int, type: int, proto: int, address: Any) -> _socket.socket:
+def bind_other(family: int, kind: int, proto: int, address: Any) -> _socket.socket:
     """Return a socket of any family, bound to an address in that family's own form."""
     name = family_name(family)
-    sock = new_socket(family, type, proto)
+    sock = new_socket(family, kind, proto)
     try:
         with supported(f"{name} address like {address!r}"):
             sock.bind(address)
@@ -264,7 +270,7 @@ def bind_other(family: int, type: int, proto: int, address: Any) -> _socket.sock
 def plain(family: int, address: Any) -> Address | None:
     """Return a kernel's address as we hand it out: a pair for IPv6 too, `str` for AF_UNIX."""
     if family == socket.AF_INET6 and isinstance(address, tuple):
-        host, port, _, scope = address
+        host, port, _, scope = cast("tuple[str, int, int, int]", address)
         # Only a link-local address needs its scope; `connect` takes it inside the host string.
         return (f"{host}%{scope}" if scope and "%" not in host else host, port)
     if family == getattr(socket, "AF_UNIX", None):

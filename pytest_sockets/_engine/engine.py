@@ -10,7 +10,7 @@ import select
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.selector import READ, EpollSelector, Source
@@ -50,7 +50,8 @@ class Loop(asyncio.SelectorEventLoop):
         self._csock.setblocking(False)
         self._internal_fds: int
         self._internal_fds += 1
-        self._add_reader(self._ssock.fileno(), self._read_from_self)  # type: ignore[attr-defined]  # pyright: ignore
+        private = cast("Any", self)
+        private._add_reader(self._ssock.fileno(), private._read_from_self)
 
     def __del__(self, _warn: Any = None) -> None:
         """Say nothing: the loop lives as long as the process."""
@@ -169,7 +170,8 @@ class Engine:
         if self._pid != os.getpid() or self.loop.is_closed():
             return
         stopped = Latch()
-        self.post(lambda: (self.loop.stop(), stopped.open()))
+        self.post(self.loop.stop)
+        self.post(stopped.open)
         if stopped.wait(Deadline(1.0)):
             self._thread.join(1.0)
         if not self.loop.is_running():

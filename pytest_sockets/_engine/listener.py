@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from pytest_sockets._engine.binding import BACKLOG, supported
+from pytest_sockets._engine.binding import BACKLOG, accept_from, supported
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.stream import Owner
 
@@ -32,7 +32,6 @@ class Listener:
         self._engine = engine
         self._socket: _socket.socket | None = sock
         self._on_accept = on_accept
-        self._kind = (sock.family, sock.type, sock.proto)
 
     def start(self) -> None:
         """Listen: when this returns, `connect` works."""
@@ -71,18 +70,15 @@ class Listener:
             sock.close()
 
     def _accept_all(self) -> None:
-        family, type_, proto = self._kind
         while self._socket is not None:
             try:
-                # pytest-socket breaks `accept`, which makes the Python class's socket.
-                fd, address = self._socket._accept()
+                sock, address = accept_from(self._socket)
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in GONE_BEFORE_ACCEPT:
                     continue
                 raise
-            sock = _socket.socket(family, type_, proto, fd)
             sock.setblocking(False)
             self._on_accept(sock, address)
 

@@ -7,7 +7,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Literal, Protocol, TypeAlias
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
@@ -31,11 +31,8 @@ LAST_TURNS = 256
 PeerEnd: TypeAlias = Literal["eof", "reset"]
 
 
-class Lock(Protocol):
-    """What guards an endpoint."""
-
-    def __enter__(self) -> object: ...
-    def __exit__(self, *args: object) -> object: ...
+Lock: TypeAlias = "AbstractContextManager[object]"
+"""What guards an endpoint, its records and all its sockets; its holder may take it again."""
 
 
 class Driver(Protocol):

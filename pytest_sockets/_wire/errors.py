@@ -1,7 +1,7 @@
 """The errors a user can meet, each saying whose fault it is.
 
-`WaitTimeout` and `MismatchError` are assertion errors and not `OSError`, so that an `except OSError`
-in the code under test cannot swallow them.
+`WaitTimeout` and `MismatchError` are assertion errors and not `OSError`, so that an
+`except OSError` in the code under test cannot swallow them.
 """
 
 from __future__ import annotations

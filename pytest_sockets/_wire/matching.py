@@ -48,13 +48,13 @@ def as_bytes(value: object, *, name: str) -> bytes:
 def as_expectation(value: object, *, name: str = "expected") -> Any:
     """Return `value` if it can be compared with bytes, or say what is wrong with it."""
     if isinstance(value, re.Pattern):
-        pattern = cast("re.Pattern[Any]", value)
-        if isinstance(pattern.pattern, str):
-            msg = f"{name} must be a bytes pattern: write re.compile(rb{pattern.pattern!r})"
+        source: object = cast("Any", value).pattern
+        if isinstance(source, str):
+            msg = f"{name} must be a bytes pattern: write re.compile(rb{source!r})"
             raise TypeError(msg)
-        return pattern
+        return cast("Any", value)
     if isinstance(value, (str, int, float, bytearray, memoryview)) or value is None:
-        return as_bytes(value, name=name)
+        return as_bytes(cast("object", value), name=name)
     return value
 
 
@@ -177,7 +177,7 @@ def claim(expected: Any = MISSING, contains: object = MISSING) -> Claim:
 
 
 def pairing(expected: list[Any], actual: list[bytes]) -> dict[int, int]:
-    """Match as many of `actual` as can be to one expectation each: index of `actual` → of `expected`.
+    """Match as many of `actual` as can be to one expectation each; return index to index.
 
     A pattern may match several datagrams, so the first that fits is not always the right one:
     Kuhn's augmenting paths.
