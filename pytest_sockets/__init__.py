@@ -8,12 +8,12 @@ from pytest_sockets._endpoints.datagram_peer import (
     UnixDatagramPeer,
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
-from pytest_sockets._endpoints.server import (
+from pytest_sockets._endpoints.server import StreamServer
+from pytest_sockets._endpoints.servers import (
     ChargenServer,
     DiscardServer,
     EchoServer,
     SilentServer,
-    StreamServer,
     TCPServer,
     UnixServer,
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import _socket
 import socket
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-from pytest_sockets._endpoints.behaviours import Behaviour, Chargen, Discard, Echo
+from pytest_sockets._endpoints.behaviours import Behaviour
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
@@ -372,80 +372,6 @@ class StreamServer(Endpoint):
             }
             text += "".join(f", {how[kind]}" for kind in kinds if kind in how)
         return text
-
-
-class TCPServer(StreamServer):
-    """A TCP server on loopback that records, and answers only what it is told."""
-
-    kind = "tcp_server"
-
-    def __init__(
-        self,
-        *,
-        family: str | None = None,
-        host: str | None = None,
-        port: int | str = 0,
-        name: str | None = None,
-        settings: Settings | None = None,
-    ) -> None:
-        if family == "unix":
-            msg = "a TCP server cannot have family='unix': use unix_server or UnixServer"
-            raise ValueError(msg)
-        super().__init__(family=family, host=host, port=port, name=name, settings=settings)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where to connect: `(host, port)`, for IPv6 too."""
-        return cast("tuple[str, int]", super().address)
-
-
-class UnixServer(StreamServer):
-    """An AF_UNIX stream server that records, and answers only what it is told."""
-
-    kind = "unix_server"
-
-    def __init__(
-        self,
-        path: str | None = None,
-        *,
-        abstract: bool = False,
-        name: str | None = None,
-        settings: Settings | None = None,
-    ) -> None:
-        super().__init__(family="unix", path=path, abstract=abstract, name=name, settings=settings)
-
-    @property
-    def address(self) -> str:
-        """Where to connect: the path; an abstract name begins with a NUL."""
-        return cast("str", super().address)
-
-
-class EchoServer(StreamServer):
-    """A server that sends everything back (RFC 862), and closes after the peer's EOF."""
-
-    kind = "echo_server"
-    behaviour = Echo()
-
-
-class SilentServer(StreamServer):
-    """A server that accepts and never answers, not even an EOF."""
-
-    kind = "silent_server"
-    behaviour = Behaviour()
-
-
-class DiscardServer(StreamServer):
-    """A server that reads and answers nothing (RFC 863), and closes after the peer's EOF."""
-
-    kind = "discard_server"
-    behaviour = Discard()
-
-
-class ChargenServer(StreamServer):
-    """A server that sends characters for as long as the peer takes them (RFC 864)."""
-
-    kind = "chargen_server"
-    behaviour = Chargen()
 
 
 class AsyncServerFace(Face):

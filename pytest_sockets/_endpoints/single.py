@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 from pytest_sockets._endpoints.connection import Connection
-from pytest_sockets._endpoints.datagram_peer import DatagramEndpoint
+from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.place import Place
 from pytest_sockets._engine.binding import LOOPBACK, accept_from, new_socket, plain, supported

@@ -17,23 +17,21 @@ from pytest_sockets._endpoints.datagram_peer import (
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings, raise_problems
 from pytest_sockets._endpoints.faces import Face, Twin, verb
-from pytest_sockets._endpoints.server import (
+from pytest_sockets._endpoints.order import require_order
+from pytest_sockets._endpoints.server import StreamServer
+from pytest_sockets._endpoints.servers import (
     ChargenServer,
     DiscardServer,
     EchoServer,
     SilentServer,
-    StreamServer,
     TCPServer,
     UnixServer,
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair, open_connection
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.waiting import Steps
-from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.events import Event
-from pytest_sockets._wire.matching import as_bytes
-from pytest_sockets._wire.record import NANOSECOND, merged
-from pytest_sockets._wire.rendering import seconds, show
+from pytest_sockets._wire.record import merged
 
 E = TypeVar("E", bound=Endpoint)
 
@@ -312,15 +310,7 @@ class Sockets:
             raise ValueError(msg)
         for endpoint in self._endpoints:
             endpoint.sync()
-        times = [self._moment(moment) for moment in moments]
-        pairs = zip(moments, moments[1:], times, times[1:], strict=False)
-        for first, second, before, after in pairs:
-            if before > after:
-                msg = (
-                    f"{_name(first)} came {seconds(round(before - after, 6))} after "
-                    f"{_name(second)}, expected before it"
-                )
-                raise MismatchError(msg)
+        require_order(self._endpoints, moments)
 
     def check(self) -> None:
         """Raise what has gone wrong on any endpoint's side, the oldest first, others as notes."""
@@ -386,23 +376,6 @@ class Sockets:
         number = self._names[kind] = self._names.get(kind, 0) + 1
         return kind if number == 1 else f"{kind}-{number}"
 
-    def _moment(self, moment: Event | bytes) -> float:
-        if isinstance(moment, Event):
-            return moment.time
-        wanted = as_bytes(moment, name="each moment")
-        times: list[int] = []
-        for endpoint in self._endpoints:
-            with endpoint.lock:
-                for record in endpoint.records:
-                    for log, sent in ((record.received, False), (record.sent, True)):
-                        at = log.read().find(wanted)
-                        if at >= 0 and wanted:
-                            times.append(record.time_of(at + len(wanted) - 1, sent=sent))
-        if not times:
-            msg = f"{show(wanted)} was never received or sent on any endpoint"
-            raise MismatchError(msg)
-        return min(times) * NANOSECOND
-
 
 class AsyncSocketsFace(Face):
     """The awaitable methods of `Sockets`: `sockets.aio`."""
@@ -414,12 +387,3 @@ def _problems(endpoint: Endpoint) -> tuple[Exception, ...]:
     with suppress(Exception):  # its problems are read below; a failure to look is one of them
         endpoint.check()
     return endpoint.problems
-
-
-def _name(moment: Event | bytes) -> str:
-    if isinstance(moment, bytes):
-        return show(moment)
-    where = (
-        moment.endpoint if moment.connection is None else f"{moment.endpoint} #{moment.connection}"
-    )
-    return f"{moment.kind} on {where}"

@@ -1,0 +1,344 @@
+"""A datagram socket as its user sees it: datagrams in, datagrams out."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, cast
+
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.faces import Face, Twin, verb
+from pytest_sockets._endpoints.place import Place
+from pytest_sockets._engine.datagrams import DatagramSocket
+from pytest_sockets._engine.waiting import Signal, Steps
+from pytest_sockets._wire.errors import (
+    MismatchError,
+    PeerGoneError,
+    SocketsError,
+    WaitTimeout,
+)
+from pytest_sockets._wire.events import Address, Datagram
+from pytest_sockets._wire.framing import count_of
+from pytest_sockets._wire.matching import (
+    as_bytes,
+    as_expectation,
+    matches,
+    pairing,
+    show_expected,
+)
+from pytest_sockets._wire.rendering import count, show, show_address, show_difference
+
+NOBODY_THERE = frozenset(
+    {errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
+)
+
+
+class DatagramEndpoint(Endpoint):
+    """A datagram socket, recorded: what `UDPPeer`, `UnixDatagramPeer` and pairs have in common."""
+
+    kind = "datagram_peer"
+
+    def __init__(self, place: Place, *, name: str | None, settings: Settings | None) -> None:
+        super().__init__(name=name, settings=settings)
+        self._place_ = place
+        self._consumed = 0
+        self._sockets: list[DatagramSocket] = []
+        record = self._new_record(None)
+        for sock in place.sockets:
+            self._sockets.append(
+                DatagramSocket(self, self._engine, sock, record, self._on_datagram)
+            )
+        self._main = self._sockets[0]
+        for part in self._sockets:
+            part.start()
+        self._opened()
+
+    @property
+    def datagrams(self) -> tuple[Datagram, ...]:
+        """All datagrams received so far, in order."""
+        __tracebackhide__ = True
+        self.sync()
+        with self.lock:
+            return tuple(self._main.record.datagrams())
+
+    @property
+    def received(self) -> list[bytes]:
+        """The content of all datagrams received so far, in order."""
+        __tracebackhide__ = True
+        self.sync()
+        with self.lock:
+            return self._payloads()
+
+    @property
+    def sent(self) -> list[bytes]:
+        """The content of all datagrams sent so far, in order."""
+        __tracebackhide__ = True
+        self.sync()
+        with self.lock:
+            return [event.data for event in self._main.record if event.kind == "sent"]
+
+    def send(self, data: bytes, *, to: Address | None = None) -> None:
+        """Send one datagram; ``b""`` is an empty one. Does not block.
+
+        Args:
+            data: its content.
+            to: where to; `None` means the source of the last datagram received.
+
+        Raises:
+            SocketsError: nobody has sent anything yet, so there is nobody to answer.
+            PeerGoneError: the kernel says that nobody is there.
+            OSError: it is too long, or the receiver's queue is full.
+        """
+        content = as_bytes(data, name="data")
+        if self._closed:
+            self.raise_closed()
+        target = self._target(to)
+        try:
+            self._main.send(content, target)
+        except OSError as error:
+            where = f" to {show_address(target)}" if target is not None else ""
+            if error.errno in NOBODY_THERE:
+                msg = f"{self.name} cannot send{where}: {error.strerror}"
+                raise PeerGoneError(msg) from error
+            if error.errno == errno.EMSGSIZE:
+                text = f"{error.strerror}: {count(len(content), 'byte')}{where}"
+                raise OSError(error.errno, text) from None
+            if isinstance(error, BlockingIOError):
+                text = f"{error.strerror}: the queue{where} is full; let the receiver read first"
+                raise BlockingIOError(error.errno, text) from None
+            raise
+
+    @verb
+    def expect(self, expected: Any, *, timeout: float | None = None) -> Steps[Datagram]:
+        """Require what the next datagram is, consume it and return it.
+
+        Args:
+            expected: bytes, a compiled bytes pattern (must match all of it), or anything with an
+                ``==`` of its own.
+            timeout: seconds; `None` means the endpoint's default, 0 only what has arrived.
+        """
+        wanted = as_expectation(expected)
+        deadline = self.deadline(timeout)
+        late = False
+        while True:
+            with self.lock:
+                self.raise_problem()
+                record = self._main.record
+                here = self._consumed < record.received_chunks
+                first = record.datagram(self._consumed) if here else None
+                self._consumed += here
+            if first is not None:
+                if matches(wanted, first.data):
+                    return first
+                origin = f"  from      {show_address(first.source)}"
+                msg = (
+                    f"{self.name} received something else\n"
+                    f"{_difference(wanted, first.data)}\n{origin}"
+                )
+                raise MismatchError(msg)
+            if self._closed:
+                self.raise_closed()
+            if late:
+                msg = (
+                    f"{self.name}: waited {deadline} for the datagram {show_expected(wanted)}; "
+                    f"{count(self._consumed, 'datagram')} came before it"
+                )
+                raise WaitTimeout(msg)
+            late = yield from self.waited(deadline, (self._main.arrived, self._consumed + 1))
+
+    @verb
+    def wait_datagrams(self, n: int, *, timeout: float | None = None) -> Steps[None]:
+        """Wait until at least `n` datagrams have arrived since the start."""
+        yield from self._counted(count_of(n, name="n"), timeout)
+
+    @verb
+    def assert_datagrams(
+        self, n: int, *, max_size: int | None = None, timeout: float | None = None
+    ) -> Steps[None]:
+        """Require exactly `n` datagrams since the start, each of at most `max_size` bytes."""
+        wanted = count_of(n, name="n")
+        most = None if max_size is None else count_of(max_size, name="max_size")
+        yield from self.settle()
+        yield from self._counted(wanted, timeout)
+        with self.lock:
+            have = self._payloads()
+        if len(have) > wanted:
+            listing = _listing(have)
+            msg = f"{self.name} received {count(len(have), 'datagram')}, expected {wanted}{listing}"
+            raise MismatchError(msg)
+        for index, data in enumerate(have):
+            if most is not None and len(data) > most:
+                msg = (
+                    f"{self.name}: datagram {index} has {count(len(data), 'byte')}, "
+                    f"more than {most}: {show(data)}"
+                )
+                raise MismatchError(msg)
+
+    @verb
+    def assert_received(
+        self, *payloads: Any, any_order: bool = False, timeout: float | None = None
+    ) -> Steps[None]:
+        """Require that the datagrams received since the start are these, all of them and no other.
+
+        Waits while the missing ones can still come, and fails at the first that fits none.
+
+        Args:
+            payloads: each bytes, a compiled bytes pattern (must match all of a datagram), or
+                anything with an ``==`` of its own.
+            any_order: whether they may come in another order, as UDP permits.
+            timeout: seconds; `None` means the endpoint's default.
+        """
+        wanted = [as_expectation(payload, name="each payload") for payload in payloads]
+        deadline = self.deadline(timeout)
+        yield from self.settle()
+        late = False
+        while True:
+            with self.lock:
+                self.raise_problem()
+                have = self._payloads()
+            if any_order:
+                misfit = _first_misfit(wanted, have)
+            else:
+                misfit = next(
+                    (
+                        index
+                        for index, data in enumerate(have)
+                        if index >= len(wanted) or not matches(wanted[index], data)
+                    ),
+                    None,
+                )
+            if misfit is not None:
+                raise MismatchError(self._misfit(wanted, have, misfit, any_order=any_order))
+            if len(have) == len(wanted):
+                return
+            if late or self._closed:
+                missing = wanted[len(have)] if not any_order else None
+                what = f": {show_expected(missing)} is missing" if missing is not None else ""
+                msg = (
+                    f"{self.name}: waited {deadline} for {count(len(wanted), 'datagram')}, "
+                    f"{len(have)} came{what}{_listing(have)}"
+                )
+                raise WaitTimeout(msg) if late else MismatchError(msg)
+            late = yield from self.waited(deadline, (self._main.arrived, len(have) + 1))
+
+    @verb
+    def assert_nothing_received(self) -> Steps[None]:
+        """Require that no datagram has been sent to here before this call."""
+        yield from self.settle()
+        self.raise_problem()
+        with self.lock:
+            have = self._payloads()
+        if have:
+            listing = _listing(have)
+            msg = f"{self.name} received {count(len(have), 'datagram')}, expected none{listing}"
+            raise MismatchError(msg)
+
+    @property
+    def aio(self) -> AsyncDatagramFace:
+        """The same verbs, awaitable, for asyncio and trio."""
+        return AsyncDatagramFace(self)
+
+    # -- inside
+
+    def on_first(self, stream: Any, *, sent: bool) -> None:
+        """See `Owner`: datagrams have no streams."""
+
+    def on_end(self, stream: Any) -> None:
+        """See `Owner`: datagrams have no streams."""
+
+    def _on_datagram(self, data: bytes, source: Address | None) -> None:
+        """Act on a datagram, in the I/O thread with the lock held."""
+
+    def _target(self, to: Address | None) -> Address | None:
+        """Return where to send; `None` on a connected socket."""
+        target = self._main.last_source if to is None else to
+        if target is None:
+            why = (
+                "its last datagram came from an unnamed socket"
+                if self._main.arrived.level
+                else "nobody has sent to it yet"
+            )
+            msg = f"{self.name} does not know where to send: {why}; give to="
+            raise SocketsError(msg)
+        return target
+
+    def _payloads(self) -> list[bytes]:
+        return [datagram.data for datagram in self._main.record.datagrams()]
+
+    def _counted(self, wanted: int, timeout: float | None) -> Steps[None]:
+        deadline = self.deadline(timeout)
+        late = False
+        while True:
+            with self.lock:
+                self.raise_problem()
+                have = self._main.record.received_chunks
+            if have >= wanted:
+                return
+            if self._closed:
+                self.raise_closed()
+            if late:
+                msg = f"{self.name}: waited {deadline} for {count(wanted, 'datagram')}, {have} came"
+                raise WaitTimeout(msg)
+            late = yield from self.waited(deadline, (self._main.arrived, wanted))
+
+    def _misfit(self, wanted: list[Any], have: list[bytes], at: int, *, any_order: bool) -> str:
+        data = have[at]
+        if at >= len(wanted):
+            expected = count(len(wanted), "datagram")
+            return f"{self.name} received more than {expected}{_listing(have)}"
+        if any_order:
+            return f"{self.name} received a datagram that fits none of those expected: {show(data)}"
+        return f"{self.name}: datagram {at} is something else\n{_difference(wanted[at], data)}"
+
+    def _signals(self) -> tuple[Signal, ...]:
+        return tuple(part.arrived for part in self._sockets)
+
+    def _stop(self) -> None:
+        try:
+            for part in self._sockets:
+                part.stop()
+        finally:
+            self._place_.remove()
+
+    def _abandon(self) -> None:
+        for part in self._sockets:
+            part.abandon()
+
+    def _place(self) -> str:
+        return self._place_.text
+
+    def _summary(self) -> str:
+        record = self._main.record
+        received, sent = record.received_chunks, record.sent_chunks
+        return f"{count(received, 'datagram')} received, {sent} sent"
+
+
+class AsyncDatagramFace(Face):
+    """The awaitable verbs of a datagram peer: `peer.aio`."""
+
+    expect = Twin(DatagramEndpoint.expect)
+    wait_datagrams = Twin(DatagramEndpoint.wait_datagrams)
+    assert_datagrams = Twin(DatagramEndpoint.assert_datagrams)
+    assert_received = Twin(DatagramEndpoint.assert_received)
+    assert_nothing_received = Twin(DatagramEndpoint.assert_nothing_received)
+
+    async def send(self, data: bytes, *, to: Address | None = None) -> None:
+        """Do what `DatagramEndpoint.send` does, which never waits."""
+        cast("DatagramEndpoint", self._owner).send(data, to=to)
+
+
+def _difference(expected: Any, actual: bytes) -> str:
+    if isinstance(expected, bytes):
+        return show_difference(expected, actual)
+    return f"  expected  {show_expected(expected)}\n  received  {show(actual)}"
+
+
+def _first_misfit(expected: list[Any], actual: list[bytes]) -> int | None:
+    fits = pairing(expected, actual)
+    return next((index for index in range(len(actual)) if index not in fits), None)
+
+
+def _listing(payloads: list[bytes]) -> str:
+    lines = [f"\n  {index}: {show(data)}" for index, data in enumerate(payloads[:8])]
+    if len(payloads) > len(lines):
+        lines.append(f"\n  … and {len(payloads) - len(lines)} more")
+    return "".join(lines)

@@ -1,0 +1,230 @@
+"""Reading a stream: taking frames from it, and requiring what comes next."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast, overload
+
+from pytest_sockets._endpoints.faces import drive, verb
+from pytest_sockets._endpoints.stream_view import StreamView
+from pytest_sockets._engine.clock import Deadline, as_seconds
+from pytest_sockets._engine.waiting import Steps
+from pytest_sockets._wire.errors import MismatchError, PeerGoneError, WaitTimeout
+from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo
+from pytest_sockets._wire.matching import as_expectation
+from pytest_sockets._wire.rendering import count, seconds, show, show_difference
+
+
+class Reading(StreamView):
+    """The verbs that consume what was received, or wait for the peer's end."""
+
+    # -- receiving
+
+    @verb
+    def recv(self, n: int, *, timeout: float | None = None) -> Steps[bytes]:
+        """Return up to `n` bytes as soon as there are any; ``b""`` after EOF, as `socket.recv`."""
+        return (yield from self._take("recv", UpTo(n), timeout, at_eof=True))
+
+    @verb
+    def recv_exactly(self, n: int, *, timeout: float | None = None) -> Steps[bytes]:
+        """Return exactly `n` bytes."""
+        return (yield from self._take("recv_exactly", Exactly(n), timeout))
+
+    @verb
+    def recv_until(self, separator: bytes, *, timeout: float | None = None) -> Steps[bytes]:
+        """Return everything up to and including `separator`."""
+        return (yield from self._take("recv_until", Until(separator), timeout))
+
+    @verb
+    def recv_line(self, *, timeout: float | None = None) -> Steps[bytes]:
+        r"""Return everything up to and including the next ``b"\n"``."""
+        return (yield from self._take("recv_line", Until(b"\n"), timeout))
+
+    @verb
+    def recv_prefixed(self, format: str, *, timeout: float | None = None) -> Steps[bytes]:
+        """Read a length in a `struct` format such as ``">H"`` and return so many bytes.
+
+        The prefix counts the bytes that follow it and is not part of the result.
+        """
+        frame = Prefixed(format)
+        data = yield from self._take("recv_prefixed", frame, timeout)
+        return data[frame.size :]
+
+    @verb
+    def recv_to_eof(self, *, timeout: float | None = None) -> Steps[bytes]:
+        """Return everything up to the peer's EOF."""
+        self._check_inline("recv_to_eof")
+        yield from self._peer_end(timeout, "recv_to_eof")
+        with self._endpoint.lock:
+            data = self._log.read(self._consumed)
+            self._consumed = self._log.size
+        return data
+
+    # -- expecting
+
+    @overload
+    def expect(self, expected: bytes, *, timeout: float | None = None) -> bytes: ...
+    @overload
+    def expect(
+        self, expected: re.Pattern[bytes], *, until: bytes | int, timeout: float | None = None
+    ) -> re.Match[bytes]: ...
+    def expect(
+        self, expected: Any, *, until: bytes | int | None = None, timeout: float | None = None
+    ) -> Any:
+        r"""Require what comes next, and consume it.
+
+        With bytes: exactly these bytes come next; fails at the first that differs. With a compiled
+        pattern: the frame that `until` ends (a separator, or a number of bytes) fully matches.
+
+        Returns:
+            The bytes, or the match.
+
+        Raises:
+            MismatchError: something else came, or the peer ended before all of it came.
+        """
+        __tracebackhide__ = True
+        return drive(self._expect(expected, until, timeout), "expect")
+
+    def _expect(
+        self, expected: Any, until: bytes | int | None, timeout: float | None
+    ) -> Steps[Any]:
+        self._check_inline("expect")
+        wanted = as_expectation(expected)
+        if isinstance(wanted, re.Pattern):
+            if until is None:
+                msg = (
+                    f"expect({wanted!r}) needs until=: TCP has no messages, so say where the frame "
+                    r'ends, for example until=b"\r\n" or until=12 (bytes)'
+                )
+                raise TypeError(msg)
+            pattern = cast("re.Pattern[bytes]", wanted)
+            return (yield from self._expect_match(pattern, until, timeout))
+        if not isinstance(wanted, bytes):
+            msg = f"expect takes bytes or a compiled bytes pattern, not {wanted!r}"
+            raise TypeError(msg)
+        if until is not None:
+            msg = "until= goes with a pattern: bytes say themselves where they end"
+            raise TypeError(msg)
+        return (yield from self._expect_bytes(wanted, timeout))
+
+    def _expect_bytes(self, expected: bytes, timeout: float | None) -> Steps[bytes]:
+        deadline = self._endpoint.deadline(timeout)
+        equal = 0
+        late = False
+        while True:
+            with self._endpoint.lock:
+                self._endpoint.raise_problem()
+                start = self._consumed
+                actual = self._log.read(start + equal, start + len(expected))
+                if actual != expected[equal : equal + len(actual)]:
+                    difference = show_difference(expected, expected[:equal] + actual)
+                    msg = f"{self.label} received something else\n{difference}"
+                    raise MismatchError(msg)
+                equal += len(actual)
+                if equal == len(expected):
+                    self._consumed += equal
+                    return expected
+                over = self.over("received")
+            if over:
+                difference = show_difference(expected, expected[:equal])
+                msg = f"{self.label} received less\n{difference}\n  no more can come: {over}"
+                raise MismatchError(msg)
+            if late:
+                msg = (
+                    f"{self.label}: waited {deadline} for {show(expected)}\n"
+                    f"  received so far: {show(expected[:equal])} "
+                    f"({equal} of {count(len(expected), 'byte')})"
+                )
+                raise WaitTimeout(msg)
+            late = yield from self._endpoint.waited(
+                deadline, (self._stream.received, start + equal + 1)
+            )
+
+    def _expect_match(
+        self, pattern: re.Pattern[bytes], until: bytes | int, timeout: float | None
+    ) -> Steps[re.Match[bytes]]:
+        frame: Frame = Exactly(until) if isinstance(until, int) else Until(until)
+        try:
+            data = yield from self._take("expect", frame, timeout)
+        except PeerGoneError as error:
+            msg = f"{self.label} received less than a match of {pattern.pattern!r}\n  {error}"
+            raise MismatchError(msg) from error.__cause__
+        found = pattern.fullmatch(data)
+        if found is None:
+            msg = (
+                f"{self.label} received something else\n"
+                f"  expected  a full match of {pattern.pattern!r}\n  received  {show(data)}"
+            )
+            raise MismatchError(msg)
+        return found
+
+    @verb
+    def expect_eof(self, *, timeout: float | None = None) -> Steps[None]:
+        """Require that EOF comes next: unread bytes or a reset fail."""
+        self._check_inline("expect_eof")
+        deadline = self._endpoint.deadline(timeout)
+        stream = self._stream
+        late = False
+        while True:
+            with self._endpoint.lock:
+                self._endpoint.raise_problem()
+                unread = self._log.read(self._consumed)
+                ended = stream.peer_ended
+            if unread:
+                came = f"{count(len(unread), 'byte')} came: {show(unread)}"
+                msg = f"{self.label} expected EOF, but {came}"
+                raise MismatchError(msg)
+            if ended == "eof":
+                return
+            if ended == "reset":
+                msg = f"{self.label} expected EOF, but {self.over('received')}"
+                raise MismatchError(msg)
+            self._check_readable()
+            if late:
+                msg = f"{self.label}: waited {deadline} for EOF; the peer has not closed its side"
+                raise WaitTimeout(msg)
+            late = yield from self._endpoint.waited(
+                deadline, (stream.peer_end, 1), (stream.received, self._consumed + 1)
+            )
+
+    @verb
+    def expect_reset(self, *, timeout: float | None = None) -> Steps[None]:
+        """Require that the peer resets the connection; EOF fails, unread bytes do not matter."""
+        ended = yield from self._wait_peer_end(timeout, "a reset")
+        if ended != "reset":
+            msg = f"{self.label} expected a reset, but {self.over('received')}"
+            raise MismatchError(msg)
+
+    @verb
+    def expect_nothing(self, *, within: float) -> Steps[None]:
+        """Require that no byte comes for `within` seconds; EOF ends the wait early and is no byte.
+
+        A silence of some milliseconds proves little and costs its length each time; where the
+        client can be brought to a known point, `assert_nothing_received` there is both faster and
+        certain.
+        """
+        self._check_inline("expect_nothing")
+        deadline = Deadline(as_seconds(within, name="within"))
+        yield from self._endpoint.settle()
+        late = False
+        while True:
+            with self._endpoint.lock:
+                self._endpoint.raise_problem()
+                unread = self._log.read(self._consumed)
+                over = self.over("received")
+            if unread:
+                msg = (
+                    f"{self.label} expected nothing for {seconds(within)}, "
+                    f"but {count(len(unread), 'byte')} came: {show(unread)}"
+                )
+                raise MismatchError(msg)
+            if over or late:
+                return
+            late = yield from self._endpoint.waited(
+                deadline, (self._stream.received, self._consumed + 1)
+            )
+
+    @verb
+    def wait_eof(self, *, timeout: float | None = None) -> Steps[None]:
+        """Wait for the peer's EOF, whatever came before it."""
+        yield from self._peer_end(timeout, "wait_eof")

@@ -1,0 +1,215 @@
+"""A stream as its user sees it: the record, what has ended, and whose turn it is."""
+
+from __future__ import annotations
+
+from pytest_sockets._endpoints.claims import Direction
+from pytest_sockets._endpoints.endpoint import Endpoint
+from pytest_sockets._engine.clock import Deadline
+from pytest_sockets._engine.stream import PeerEnd, Stream
+from pytest_sockets._engine.waiting import Signal, Steps
+from pytest_sockets._wire.errors import (
+    EndpointClosedError,
+    PeerGoneError,
+    SocketsError,
+    WaitTimeout,
+)
+from pytest_sockets._wire.events import Address, Event
+from pytest_sockets._wire.framing import Frame
+from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.spool import ByteLog
+
+
+class StreamView:
+    """What can be asked of a stream at any time, also after its end."""
+
+    def __init__(
+        self, endpoint: Endpoint, stream: Stream, index: int, driven_by: str | None = None
+    ) -> None:
+        self._endpoint = endpoint
+        self._stream = stream
+        self._driven_by = driven_by
+        self._consumed = 0
+        self.index = index
+        """Its number on its endpoint, from 0 in order of arrival."""
+
+    # -- the record
+
+    @property
+    def received(self) -> bytes:
+        """All bytes received so far, consumed or not."""
+        __tracebackhide__ = True
+        self._endpoint.sync()
+        with self._endpoint.lock:
+            return self._log.read()
+
+    @property
+    def sent(self) -> bytes:
+        """All bytes that the kernel has taken from us so far."""
+        __tracebackhide__ = True
+        self._endpoint.sync()
+        with self._endpoint.lock:
+            return self._stream.record.sent.read()
+
+    @property
+    def transcript(self) -> tuple[Event, ...]:
+        """All that has happened on it so far, in order, as frozen events."""
+        __tracebackhide__ = True
+        self._endpoint.sync()
+        with self._endpoint.lock:
+            return tuple(self._stream.record)
+
+    @property
+    def peer_ended(self) -> PeerEnd | None:
+        """How the peer ended its side so far: `None` (it has not), ``"eof"`` or ``"reset"``."""
+        __tracebackhide__ = True
+        self._endpoint.sync()
+        return self._stream.peer_ended
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether our side has ended: its FIN is out, or it was reset. Does not block."""
+        return bool(self._stream.ended.level)
+
+    @property
+    def peer_address(self) -> Address | None:
+        """The other end's address; `None` for an unnamed AF_UNIX socket."""
+        return self._stream.peer_address
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint it belongs to."""
+        return self._endpoint
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        name = self._endpoint.name
+        return f"{name} connection {self.index}" if self._endpoint.accepts else name
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open"
+        if self._stream.peer_ended:
+            state += f", peer sent {self._stream.peer_ended}"
+        record = self._stream.record
+        return (
+            f"<Connection {self.index} of {self._endpoint.name}, "
+            f"received {record.received.size}, sent {record.sent.size}, {state}>"
+        )
+
+    # -- inside
+
+    @property
+    def _log(self) -> ByteLog:
+        return self._stream.record.received
+
+    def log(self, direction: Direction) -> ByteLog:
+        """Return the bytes of one direction."""
+        record = self._stream.record
+        return record.received if direction == "received" else record.sent
+
+    def signal(self, direction: Direction) -> Signal:
+        """Return the signal that rises with the bytes of one direction."""
+        return self._stream.received if direction == "received" else self._stream.sent
+
+    def over(self, direction: Direction) -> str | None:
+        """Say why no more bytes can come in one direction; `None` while they can."""
+        stream = self._stream
+        if stream.peer_ended == "reset":
+            why = stream.reset_error
+            return f"the peer reset the connection ({why.strerror if why else 'reset'})"
+        if direction == "received" and stream.peer_ended == "eof":
+            return "the peer sent EOF"
+        if not stream.is_open:
+            return "the connection is closed on our side"
+        if direction == "sent" and not stream.can_send and not stream.queued:
+            return "our side has sent EOF"
+        return None
+
+    def _take(
+        self, name: str, frame: Frame, timeout: float | None, *, at_eof: bool = False
+    ) -> Steps[bytes]:
+        """Consume the next frame."""
+        self._check_inline(name)
+        deadline = self._endpoint.deadline(timeout)
+        log = self._log
+        late = False
+        while True:
+            with self._endpoint.lock:
+                self._endpoint.raise_problem()
+                found, offset = frame.find(log, self._consumed)
+                if found:
+                    data = log.read(self._consumed, offset)
+                    self._consumed = offset
+                    return data
+                unread = log.read(self._consumed)
+            if at_eof and self._stream.peer_ended == "eof":
+                return b""
+            self._check_readable(f"{name} wanted {frame.wanted}", unread)
+            if late:
+                msg = (
+                    f"{self.label}: {name} waited {deadline} for {frame.wanted}\n"
+                    f"  unread so far: {show(unread)} ({count(len(unread), 'byte')})"
+                )
+                raise WaitTimeout(msg)
+            late = yield from self._endpoint.waited(deadline, (self._stream.received, offset))
+
+    def _peer_end(self, timeout: float | None, name: str) -> Steps[None]:
+        """Wait for EOF; a reset is an error."""
+        ended = yield from self._wait_peer_end(timeout, "EOF")
+        if ended != "eof":
+            self._check_readable(f"{name} wanted EOF", self._log.read(self._consumed))
+
+    def _wait_peer_end(self, timeout: float | None, what: str) -> Steps[PeerEnd]:
+        deadline = self._endpoint.deadline(timeout)
+        late = False
+        while True:
+            self._endpoint.raise_problem()
+            if self._stream.peer_ended is not None:
+                return self._stream.peer_ended
+            self._check_readable(f"it waited for {what}")
+            if late:
+                msg = f"{self.label}: waited {deadline} for {what}; the peer has not ended its side"
+                raise WaitTimeout(msg)
+            late = yield from self._endpoint.waited(deadline, (self._stream.peer_end, 1))
+
+    def _check_inline(self, name: str) -> None:
+        if self._driven_by:
+            msg = (
+                f"{self.label} is driven by {self._driven_by}, so the test cannot {name}() on it; "
+                "wait, assert and read the record, or use tcp_server or unix_server instead"
+            )
+            raise SocketsError(msg)
+
+    def _check_readable(self, wanted: str = "", unread: bytes = b"") -> None:
+        over = self.over("received")
+        if over is None:
+            return
+        if self._endpoint.is_closed and self._stream.peer_ended is None:
+            self._endpoint.raise_closed()
+        tail = f", but {over}" if wanted else over
+        rest = f"; unread: {show(unread)} ({count(len(unread), 'byte')})" if unread else ""
+        msg = f"{self.label}: {wanted}{tail}{rest}"
+        if self._stream.peer_ended is None:
+            raise EndpointClosedError(msg)
+        raise PeerGoneError(msg) from self._stream.reset_error
+
+    def _check_sendable(self, missing: int = 0) -> None:
+        stream = self._stream
+        if stream.can_send:
+            return
+        lost = f"; {count(missing, 'byte')} did not go out" if missing else ""
+        if stream.peer_ended == "reset":
+            msg = f"{self.label} cannot send: {self.over('sent')}{lost}"
+            raise PeerGoneError(msg) from stream.reset_error
+        if self._endpoint.is_closed:
+            self._endpoint.raise_closed()
+        msg = (
+            f"{self.label} cannot send: its side was ended by close(), send_eof() or reset(){lost}"
+        )
+        raise EndpointClosedError(msg)
+
+    def _not_taken(self, name: str, deadline: Deadline, total: int, missing: int) -> str:
+        return (
+            f"{self.label}: {name} waited {deadline} for the peer to read; "
+            f"the kernel took {total - missing:,} of {count(total, 'byte')}"
+        )
