@@ -65,7 +65,7 @@ class Attempt:
         found: list[Exception] = []
         for endpoint in self.endpoints():
             try:
-                endpoint.sync()
+                endpoint._sync()
             except Exception as error:
                 found.append(error)
             found += endpoint.problems

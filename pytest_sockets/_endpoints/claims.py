@@ -32,18 +32,18 @@ def hold(
     `carriers` returns the connections that have carried bytes in this direction; `carrying` rises
     with their number and is `None` where there can be only one connection.
     """
-    yield from endpoint.settle()
+    yield from endpoint._settle()
     late = False
-    empty = endpoint.empty_log
+    empty = endpoint._empty_log
     while True:
-        with endpoint.lock:
-            endpoint.raise_problem()
+        with endpoint._lock:
+            endpoint._raise_problem()
             conns = carriers()
             if len(conns) > 1:
                 raise MismatchError(_several(subject, direction, conns))
             conn = conns[0] if conns else None
-            log = empty if conn is None else conn.log(direction)
-            over = endpoint.over() if conn is None else conn.over(direction)
+            log = empty if conn is None else conn._bytes(direction)
+            over = endpoint._why_over() if conn is None else conn._why_over(direction)
             verdict = claim.judge(log)
             size = log.size
         if verdict is Verdict.TRUE:
@@ -65,10 +65,10 @@ def hold(
             raise WaitTimeout(msg)
         needs: list[tuple[Signal, float]] = []
         if conn is not None:
-            needs.append((conn.signal(direction), size + 1))
+            needs.append((conn._signal(direction), size + 1))
         if carrying is not None:
             needs.append((carrying, len(conns) + 1))
-        late = yield from endpoint.waited(deadline, *needs)
+        late = yield from endpoint._waited(deadline, *needs)
 
 
 def _several(subject: str, direction: Direction, conns: Sequence[Connection]) -> str:
@@ -77,5 +77,5 @@ def _several(subject: str, direction: Direction, conns: Sequence[Connection]) ->
         f"compare; use {subject}.connections[i].assert_{direction}(…)"
     ]
     for conn in conns[:8]:
-        lines.append(f"  #{conn.index} {direction} {show(conn.log(direction).read())}")
+        lines.append(f"  #{conn.index} {direction} {show(conn._bytes(direction).read())}")
     return "\n".join(lines)

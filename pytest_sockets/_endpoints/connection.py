@@ -40,17 +40,17 @@ class Connection(Reading):
         """
         content = as_bytes(data, name="data")
         self._check_inline("send")
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         stream = self._stream
-        with self._endpoint.lock:
-            self._endpoint.raise_problem()
+        with self._endpoint._lock:
+            self._endpoint._raise_problem()
             self._check_sendable()
             target = stream.record.sent.size + stream.queued + len(content)
             stream.write(content)
         late = False
         while True:
-            with self._endpoint.lock:
-                self._endpoint.raise_problem()
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()
                 missing = target - stream.record.sent.size
                 if missing <= 0:
                     return
@@ -58,21 +58,21 @@ class Connection(Reading):
                     self._check_sendable(missing)
             if late:
                 raise WaitTimeout(self._not_taken("send", deadline, len(content), missing))
-            late = yield from self._endpoint.waited(deadline, (stream.sent, target))
+            late = yield from self._endpoint._waited(deadline, (stream.sent, target))
 
     # -- ends
 
     @verb
     def wait_closed(self, *, timeout: float | None = None) -> Steps[None]:
         """Wait until our side has ended: its FIN is out, or it was reset."""
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         while not self._stream.ended.level:
-            self._endpoint.raise_problem()
-            if (yield from self._endpoint.waited(deadline, (self._stream.ended, 1))):
+            self._endpoint._raise_problem()
+            if (yield from self._endpoint._waited(deadline, (self._stream.ended, 1))):
                 driver = (
                     f"its driver is {self._driven_by}" if self._driven_by else "nobody closed it"
                 )
-                msg = f"{self.label}: waited {deadline} for the end of our side; {driver}"
+                msg = f"{self._label}: waited {deadline} for the end of our side; {driver}"
                 raise WaitTimeout(msg)
 
     @verb
@@ -105,14 +105,14 @@ class Connection(Reading):
         self._stream.close()
 
     def _end(self, name: str, end: Any, timeout: float | None) -> Steps[None]:
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         stream = self._stream
-        with self._endpoint.lock:
+        with self._endpoint._lock:
             waiting = stream.queued
             end()
         while not stream.ended.level:
-            self._endpoint.raise_problem()
-            if (yield from self._endpoint.waited(deadline, (stream.ended, 1))):
+            self._endpoint._raise_problem()
+            if (yield from self._endpoint._waited(deadline, (stream.ended, 1))):
                 raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
 
     # -- asserting
@@ -144,12 +144,12 @@ class Connection(Reading):
     @verb
     def assert_nothing_received(self) -> Steps[None]:
         """Require that no byte has been sent to here before this call."""
-        yield from self._endpoint.settle()
-        self._endpoint.raise_problem()
-        with self._endpoint.lock:
+        yield from self._endpoint._settle()
+        self._endpoint._raise_problem()
+        with self._endpoint._lock:
             data = self._log.read()
         if data:
-            msg = f"{self.label} received {count(len(data), 'byte')}, expected none: {show(data)}"
+            msg = f"{self._label} received {count(len(data), 'byte')}, expected none: {show(data)}"
             raise MismatchError(msg)
 
     @property
@@ -160,10 +160,10 @@ class Connection(Reading):
     def _hold(
         self, expected: Any, contains: Any, direction: Direction, timeout: float | None
     ) -> Steps[None]:
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         wanted = claim(expected, contains)
         me = (self,)
-        yield from hold(self._endpoint, wanted, direction, deadline, lambda: me, None, self.label)
+        yield from hold(self._endpoint, wanted, direction, deadline, lambda: me, None, self._label)
 
 
 class AsyncConnectionFace(Face):

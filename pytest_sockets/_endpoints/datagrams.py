@@ -56,24 +56,24 @@ class DatagramEndpoint(Endpoint):
     def datagrams(self) -> tuple[Datagram, ...]:
         """All datagrams received so far, in order."""
         __tracebackhide__ = True
-        self.sync()
-        with self.lock:
+        self._sync()
+        with self._lock:
             return tuple(self._main.record.datagrams())
 
     @property
     def received(self) -> list[bytes]:
         """The content of all datagrams received so far, in order."""
         __tracebackhide__ = True
-        self.sync()
-        with self.lock:
+        self._sync()
+        with self._lock:
             return self._payloads()
 
     @property
     def sent(self) -> list[bytes]:
         """The content of all datagrams sent so far, in order."""
         __tracebackhide__ = True
-        self.sync()
-        with self.lock:
+        self._sync()
+        with self._lock:
             return [event.data for event in self._main.record if event.kind == "sent"]
 
     def send(self, data: bytes, *, to: Address | None = None) -> None:
@@ -90,7 +90,7 @@ class DatagramEndpoint(Endpoint):
         """
         content = as_bytes(data, name="data")
         if self._closed:
-            self.raise_closed()
+            self._raise_closed()
         target = self._target(to)
         try:
             self._main.send(content, target)
@@ -117,11 +117,11 @@ class DatagramEndpoint(Endpoint):
             timeout: seconds; `None` means the endpoint's default, 0 only what has arrived.
         """
         wanted = as_expectation(expected)
-        deadline = self.deadline(timeout)
+        deadline = self._deadline(timeout)
         late = False
         while True:
-            with self.lock:
-                self.raise_problem()
+            with self._lock:
+                self._raise_problem()
                 record = self._main.record
                 here = self._consumed < record.received_chunks
                 first = record.datagram(self._consumed) if here else None
@@ -136,14 +136,14 @@ class DatagramEndpoint(Endpoint):
                 )
                 raise MismatchError(msg)
             if self._closed:
-                self.raise_closed()
+                self._raise_closed()
             if late:
                 msg = (
                     f"{self.name}: waited {deadline} for the datagram {show_expected(wanted)}; "
                     f"{count(self._consumed, 'datagram')} came before it"
                 )
                 raise WaitTimeout(msg)
-            late = yield from self.waited(deadline, (self._main.arrived, self._consumed + 1))
+            late = yield from self._waited(deadline, (self._main.arrived, self._consumed + 1))
 
     @verb
     def wait_datagrams(self, n: int, *, timeout: float | None = None) -> Steps[None]:
@@ -157,9 +157,9 @@ class DatagramEndpoint(Endpoint):
         """Require exactly `n` datagrams since the start, each of at most `max_size` bytes."""
         wanted = count_of(n, name="n")
         most = None if max_size is None else count_of(max_size, name="max_size")
-        yield from self.settle()
+        yield from self._settle()
         yield from self._counted(wanted, timeout)
-        with self.lock:
+        with self._lock:
             have = self._payloads()
         if len(have) > wanted:
             listing = _listing(have)
@@ -188,12 +188,12 @@ class DatagramEndpoint(Endpoint):
             timeout: seconds; `None` means the endpoint's default.
         """
         wanted = [as_expectation(payload, name="each payload") for payload in payloads]
-        deadline = self.deadline(timeout)
-        yield from self.settle()
+        deadline = self._deadline(timeout)
+        yield from self._settle()
         late = False
         while True:
-            with self.lock:
-                self.raise_problem()
+            with self._lock:
+                self._raise_problem()
                 have = self._payloads()
             if any_order:
                 misfit = _first_misfit(wanted, have)
@@ -218,14 +218,14 @@ class DatagramEndpoint(Endpoint):
                     f"{len(have)} came{what}{_listing(have)}"
                 )
                 raise WaitTimeout(msg) if late else MismatchError(msg)
-            late = yield from self.waited(deadline, (self._main.arrived, len(have) + 1))
+            late = yield from self._waited(deadline, (self._main.arrived, len(have) + 1))
 
     @verb
     def assert_nothing_received(self) -> Steps[None]:
         """Require that no datagram has been sent to here before this call."""
-        yield from self.settle()
-        self.raise_problem()
-        with self.lock:
+        yield from self._settle()
+        self._raise_problem()
+        with self._lock:
             have = self._payloads()
         if have:
             listing = _listing(have)
@@ -239,10 +239,10 @@ class DatagramEndpoint(Endpoint):
 
     # -- inside
 
-    def on_first(self, stream: Any, *, sent: bool) -> None:
+    def _on_first(self, stream: Any, *, sent: bool) -> None:
         """See `Owner`: datagrams have no streams."""
 
-    def on_end(self, stream: Any) -> None:
+    def _on_end(self, stream: Any) -> None:
         """See `Owner`: datagrams have no streams."""
 
     def _on_datagram(self, data: bytes, source: Address | None) -> None:
@@ -265,20 +265,20 @@ class DatagramEndpoint(Endpoint):
         return [datagram.data for datagram in self._main.record.datagrams()]
 
     def _counted(self, wanted: int, timeout: float | None) -> Steps[None]:
-        deadline = self.deadline(timeout)
+        deadline = self._deadline(timeout)
         late = False
         while True:
-            with self.lock:
-                self.raise_problem()
+            with self._lock:
+                self._raise_problem()
                 have = self._main.record.received_chunks
             if have >= wanted:
                 return
             if self._closed:
-                self.raise_closed()
+                self._raise_closed()
             if late:
                 msg = f"{self.name}: waited {deadline} for {count(wanted, 'datagram')}, {have} came"
                 raise WaitTimeout(msg)
-            late = yield from self.waited(deadline, (self._main.arrived, wanted))
+            late = yield from self._waited(deadline, (self._main.arrived, wanted))
 
     def _misfit(self, wanted: list[Any], have: list[bytes], at: int, *, any_order: bool) -> str:
         data = have[at]

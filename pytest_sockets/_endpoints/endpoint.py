@@ -58,7 +58,7 @@ class Endpoint:
 
     kind = "endpoint"
     """Its name where it was given none."""
-    accepts = False
+    _accepts = False
     """Whether it can have several connections."""
 
     def __init__(self, *, name: str | None, settings: Settings | None) -> None:
@@ -66,7 +66,7 @@ class Endpoint:
         """The name in messages and reports."""
         self.settings = settings or Settings()
         """The timeout and limits it works with."""
-        self.lock: Lock = threading.RLock()
+        self._lock: Lock = threading.RLock()
         self._engine = Engine.current()
         self._spool = Spool(self.settings.record_limit)
         self._record = Record(self.name, None, self._spool)
@@ -109,16 +109,16 @@ class Endpoint:
 
     # -- waiting
 
-    def deadline(self, timeout: float | None) -> Deadline:
+    def _deadline(self, timeout: float | None) -> Deadline:
         """Return the deadline of a wait that begins now; `None` means the default."""
         return self.settings.deadline(timeout)
 
-    def settle(self) -> Steps[None]:
+    def _settle(self) -> Steps[None]:
         """Bring all that the kernel holds into the record."""
         if self._closed:
             return
         if self._forked_from:
-            self.raise_closed()
+            self._raise_closed()
         if not (yield self._engine.settled(Deadline(SYNC_TIMEOUT * self.settings.timeout_factor))):
             msg = (
                 f"the I/O thread did not answer within {SYNC_TIMEOUT:g} s: "
@@ -128,12 +128,12 @@ class Endpoint:
         if self._spool.failure is not None:
             self._note_spool_failure(self._spool.failure)
 
-    def sync(self) -> None:
+    def _sync(self) -> None:
         """Block until all that the kernel holds is in the record."""
         __tracebackhide__ = True
-        drive(self.settle(), "sync")
+        drive(self._settle(), "check")
 
-    def waited(self, deadline: Deadline, *needs: tuple[Signal, float]) -> Steps[bool]:
+    def _waited(self, deadline: Deadline, *needs: tuple[Signal, float]) -> Steps[bool]:
         """Wait for any of the needs; return whether the deadline passed instead.
 
         Then the kernel is asked once more, so that a busy machine cannot make a late answer of one
@@ -141,7 +141,7 @@ class Endpoint:
         """
         if (yield Wait(deadline, *needs)):
             return False
-        yield from self.settle()
+        yield from self._settle()
         return True
 
     # -- problems
@@ -154,27 +154,27 @@ class Endpoint:
     def check(self) -> None:
         """Raise what has gone wrong on the endpoint's side, the oldest first, others as notes."""
         __tracebackhide__ = True
-        self.sync()
+        self._sync()
         if self._problems:
             raise_problems(self._problems)
 
-    def fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         """Make an error on the endpoint's side a problem: it fails the test and wakes all waits."""
         why = str(error) or type(error).__name__
         problem = EndpointError(f"{self.name} failed on its own side: {why}")
         problem.__cause__ = error
-        with self.lock:
+        with self._lock:
             self._problems.append(problem)
             self._record.mark(CLOCK.stamp(), "problem", note=f"{type(error).__name__}: {error}")
         for signal in self._signals():
             signal.finish()
 
-    def raise_problem(self) -> None:
+    def _raise_problem(self) -> None:
         """Raise the oldest problem, if there is one."""
         if self._problems:
             raise self._problems[0]
 
-    def raise_closed(self) -> NoReturn:
+    def _raise_closed(self) -> NoReturn:
         """Say that the endpoint is closed, and why."""
         if self._forked_from:
             msg = (
@@ -185,18 +185,18 @@ class Endpoint:
             msg = f"{self.name} is closed: use it before close() and before the test ends"
         raise EndpointClosedError(msg)
 
-    def over(self) -> str | None:
+    def _why_over(self) -> str | None:
         """Say why no more can come; `None` while it can."""
         return f"{self.name} is closed" if self._closed else None
 
     @property
-    def empty_log(self) -> ByteLog:
+    def _empty_log(self) -> ByteLog:
         """The bytes of an endpoint that nobody has sent any to."""
         return self._record.received
 
     def _note_spool_failure(self, failure: OSError) -> None:
         if not any(problem.__cause__ is failure for problem in self._problems):
-            self.fail(failure)
+            self._fail(failure)
 
     # -- the record
 
@@ -204,20 +204,20 @@ class Endpoint:
     def transcript(self) -> tuple[Event, ...]:
         """All that has happened so far, in order, as frozen events."""
         __tracebackhide__ = True
-        self.sync()
-        with self.lock:
+        self._sync()
+        with self._lock:
             return tuple(merged(self._records))
 
     @property
     def records(self) -> tuple[Record, ...]:
         """The packed records, for reports: the endpoint's own and one for each connection."""
-        with self.lock:
+        with self._lock:
             return tuple(self._records)
 
     @property
     def summary(self) -> tuple[str, str]:
         """Where it is and what has happened on it, each in a few words."""
-        with self.lock:
+        with self._lock:
             return self._place(), self._summary()
 
     # -- the end
@@ -229,7 +229,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Record what the kernel still holds and close all sockets. Idempotent; does not block."""
-        with self.lock:
+        with self._lock:
             if self._closed:
                 return
             try:
@@ -240,9 +240,9 @@ class Endpoint:
                     signal.finish()
         registry.leave(self)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Give up what a forked child inherited: it cannot serve it, and must not keep it open."""
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
         if not self._closed:
             self._forked_from = os.getppid()
             self._closed = True

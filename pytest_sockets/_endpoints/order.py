@@ -31,7 +31,7 @@ def _time(endpoints: Sequence[Endpoint], moment: Event | bytes) -> float:
         raise ValueError(msg)
     times: list[int] = []
     for endpoint in endpoints:
-        with endpoint.lock:
+        with endpoint._lock:
             for record in endpoint.records:
                 for log, sent in ((record.received, False), (record.sent, True)):
                     at = log.read().find(wanted)

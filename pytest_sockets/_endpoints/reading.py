@@ -55,7 +55,7 @@ class Reading(StreamView):
         """Return everything up to the peer's EOF."""
         self._check_inline("recv_to_eof")
         yield from self._peer_end(timeout, "recv_to_eof")
-        with self._endpoint.lock:
+        with self._endpoint._lock:
             data = self._log.read(self._consumed)
             self._consumed = self._log.size
         return data
@@ -108,35 +108,35 @@ class Reading(StreamView):
         return (yield from self._expect_bytes(wanted, timeout))
 
     def _expect_bytes(self, expected: bytes, timeout: float | None) -> Steps[bytes]:
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         equal = 0
         late = False
         while True:
-            with self._endpoint.lock:
-                self._endpoint.raise_problem()
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()
                 start = self._consumed
                 actual = self._log.read(start + equal, start + len(expected))
                 if actual != expected[equal : equal + len(actual)]:
                     difference = show_difference(expected, expected[:equal] + actual)
-                    msg = f"{self.label} received something else\n{difference}"
+                    msg = f"{self._label} received something else\n{difference}"
                     raise MismatchError(msg)
                 equal += len(actual)
                 if equal == len(expected):
                     self._consumed += equal
                     return expected
-                over = self.over("received")
+                over = self._why_over("received")
             if over:
                 difference = show_difference(expected, expected[:equal])
-                msg = f"{self.label} received less\n{difference}\n  no more can come: {over}"
+                msg = f"{self._label} received less\n{difference}\n  no more can come: {over}"
                 raise MismatchError(msg)
             if late:
                 msg = (
-                    f"{self.label}: waited {deadline} for {show(expected)}\n"
+                    f"{self._label}: waited {deadline} for {show(expected)}\n"
                     f"  received so far: {show(expected[:equal])} "
                     f"({equal} of {count(len(expected), 'byte')})"
                 )
                 raise WaitTimeout(msg)
-            late = yield from self._endpoint.waited(
+            late = yield from self._endpoint._waited(
                 deadline, (self._stream.received, start + equal + 1)
             )
 
@@ -147,12 +147,12 @@ class Reading(StreamView):
         try:
             data = yield from self._take("expect", frame, timeout)
         except PeerGoneError as error:
-            msg = f"{self.label} received less than a match of {pattern.pattern!r}\n  {error}"
+            msg = f"{self._label} received less than a match of {pattern.pattern!r}\n  {error}"
             raise MismatchError(msg) from error.__cause__
         found = pattern.fullmatch(data)
         if found is None:
             msg = (
-                f"{self.label} received something else\n"
+                f"{self._label} received something else\n"
                 f"  expected  a full match of {pattern.pattern!r}\n  received  {show(data)}"
             )
             raise MismatchError(msg)
@@ -162,28 +162,28 @@ class Reading(StreamView):
     def expect_eof(self, *, timeout: float | None = None) -> Steps[None]:
         """Require that EOF comes next: unread bytes or a reset fail."""
         self._check_inline("expect_eof")
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         stream = self._stream
         late = False
         while True:
-            with self._endpoint.lock:
-                self._endpoint.raise_problem()
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()
                 unread = self._log.read(self._consumed)
                 ended = stream.peer_ended
             if unread:
                 came = f"{count(len(unread), 'byte')} came: {show(unread)}"
-                msg = f"{self.label} expected EOF, but {came}"
+                msg = f"{self._label} expected EOF, but {came}"
                 raise MismatchError(msg)
             if ended == "eof":
                 return
             if ended == "reset":
-                msg = f"{self.label} expected EOF, but {self.over('received')}"
+                msg = f"{self._label} expected EOF, but {self._why_over('received')}"
                 raise MismatchError(msg)
             self._check_readable()
             if late:
-                msg = f"{self.label}: waited {deadline} for EOF; the peer has not closed its side"
+                msg = f"{self._label}: waited {deadline} for EOF; the peer has not closed its side"
                 raise WaitTimeout(msg)
-            late = yield from self._endpoint.waited(
+            late = yield from self._endpoint._waited(
                 deadline, (stream.peer_end, 1), (stream.received, self._consumed + 1)
             )
 
@@ -192,7 +192,7 @@ class Reading(StreamView):
         """Require that the peer resets the connection; EOF fails, unread bytes do not matter."""
         ended = yield from self._wait_peer_end(timeout, "a reset")
         if ended != "reset":
-            msg = f"{self.label} expected a reset, but {self.over('received')}"
+            msg = f"{self._label} expected a reset, but {self._why_over('received')}"
             raise MismatchError(msg)
 
     @verb
@@ -205,22 +205,22 @@ class Reading(StreamView):
         """
         self._check_inline("expect_nothing")
         deadline = Deadline(as_seconds(within, name="within"))
-        yield from self._endpoint.settle()
+        yield from self._endpoint._settle()
         late = False
         while True:
-            with self._endpoint.lock:
-                self._endpoint.raise_problem()
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()
                 unread = self._log.read(self._consumed)
-                over = self.over("received")
+                over = self._why_over("received")
             if unread:
                 msg = (
-                    f"{self.label} expected nothing for {seconds(within)}, "
+                    f"{self._label} expected nothing for {seconds(within)}, "
                     f"but {count(len(unread), 'byte')} came: {show(unread)}"
                 )
                 raise MismatchError(msg)
             if over or late:
                 return
-            late = yield from self._endpoint.waited(
+            late = yield from self._endpoint._waited(
                 deadline, (self._stream.received, self._consumed + 1)
             )
 

@@ -49,8 +49,8 @@ class StreamServer(Endpoint):
     """
 
     kind = "stream_server"
-    accepts = True
-    behaviour: ClassVar[Behaviour | None] = None
+    _accepts = True
+    _behaviour: ClassVar[Behaviour | None] = None
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class StreamServer(Endpoint):
         self._taken = 0
         self._arrived = Signal()  # level: connections
         self._carrying = {"received": Signal(), "sent": Signal()}  # level: connections with bytes
-        self._over = Signal()  # level: connections whose our side has ended
+        self._ended = Signal()  # level: connections whose our side has ended
         self._listeners = [
             Listener(self, self._engine, sock, self._on_accept) for sock in self._place_.sockets
         ]
@@ -130,31 +130,31 @@ class StreamServer(Endpoint):
     @verb
     def accept(self, *, timeout: float | None = None) -> Steps[Connection]:
         """Return the next connection that was not yet taken, in order of arrival."""
-        deadline = self.deadline(timeout)
+        deadline = self._deadline(timeout)
         late = False
         while True:
-            with self.lock:
-                self.raise_problem()
+            with self._lock:
+                self._raise_problem()
                 if self._taken < len(self._connections):
                     self._taken += 1
                     return self._connections[self._taken - 1]
                 have = len(self._connections)
             if self._closed:
-                self.raise_closed()
+                self._raise_closed()
             if late:
                 msg = (
                     f"{self.name}: nobody connected to {self._place()} within {deadline} "
                     f"({count(have, 'connection')} before)"
                 )
                 raise WaitTimeout(msg)
-            late = yield from self.waited(deadline, (self._arrived, have + 1))
+            late = yield from self._waited(deadline, (self._arrived, have + 1))
 
     @property
     def connections(self) -> tuple[Connection, ...]:
         """All connections so far, taken or not; each stays readable after its end."""
         __tracebackhide__ = True
-        self.sync()
-        with self.lock:
+        self._sync()
+        with self._lock:
             return tuple(self._connections)
 
     @verb
@@ -169,7 +169,7 @@ class StreamServer(Endpoint):
         """Wait until our side of at least `n` connections has ended: FIN is out, or reset."""
         yield from self._wait_count(
             "closed connections",
-            self._over,
+            self._ended,
             lambda: sum(conn.is_closed for conn in self._connections),
             n,
             timeout,
@@ -179,11 +179,11 @@ class StreamServer(Endpoint):
     def assert_connections(self, n: int, *, timeout: float | None = None) -> Steps[None]:
         """Require exactly `n` connections since the start, waiting while more may come."""
         wanted = count_of(n, name="n")
-        deadline = self.deadline(timeout)
-        yield from self.settle()
+        deadline = self._deadline(timeout)
+        yield from self._settle()
         late = False
         while True:
-            self.raise_problem()
+            self._raise_problem()
             have = len(self._connections)
             if have == wanted:
                 return
@@ -195,7 +195,7 @@ class StreamServer(Endpoint):
                     f"{self.name}: waited {deadline} for {count(wanted, 'connection')}, {have} came"
                 )
                 raise WaitTimeout(msg)
-            late = yield from self.waited(deadline, (self._arrived, have + 1))
+            late = yield from self._waited(deadline, (self._arrived, have + 1))
 
     # -- the record
 
@@ -232,11 +232,11 @@ class StreamServer(Endpoint):
     @verb
     def assert_nothing_received(self) -> Steps[None]:
         """Require that no byte has been sent to any connection before this call."""
-        yield from self.settle()
-        self.raise_problem()
-        with self.lock:
+        yield from self._settle()
+        self._raise_problem()
+        with self._lock:
             talkers = self._carriers("received")
-            first = talkers[0].log("received").read() if talkers else b""
+            first = talkers[0]._bytes("received").read() if talkers else b""
         if talkers:
             where = count(len(talkers), "connection")
             msg = (
@@ -252,19 +252,19 @@ class StreamServer(Endpoint):
 
     # -- inside: what streams and listeners call, with the lock held
 
-    def on_first(self, stream: Stream, *, sent: bool) -> None:
+    def _on_first(self, stream: Stream, *, sent: bool) -> None:
         """Count the connections that carried bytes."""
         signal = self._carrying["sent" if sent else "received"]
         signal.advance(signal.level + 1)
 
-    def on_end(self, stream: Stream) -> None:
+    def _on_end(self, stream: Stream) -> None:
         """Count the connections whose our side has ended."""
-        self._over.advance(self._over.level + 1)
+        self._ended.advance(self._ended.level + 1)
 
-    def fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         """Make an error a problem, and end the connections: their clients fail now, not later."""
-        super().fail(error)
-        with self.lock:
+        super()._fail(error)
+        with self._lock:
             for stream in self._streams:
                 stream.reset()
 
@@ -274,7 +274,7 @@ class StreamServer(Endpoint):
         record = self._new_record(index)
         record.mark(CLOCK.stamp(), "accepted", peer=peer)
         stream = Stream(self, self._engine, sock, record, peer, self.settings.timeout)
-        behaviour = self.behaviour
+        behaviour = self._behaviour
         driven_by = None
         if behaviour is not None:
             stream.driver = behaviour
@@ -295,12 +295,12 @@ class StreamServer(Endpoint):
         # Looking at 10,000 silent connections for each assertion would be slow; none is common.
         if not self._carrying[direction].level:
             return []
-        return [conn for conn in self._connections if conn.log(direction).size]
+        return [conn for conn in self._connections if conn._bytes(direction).size]
 
     def _hold(
         self, expected: Any, contains: Any, direction: Direction, timeout: float | None
     ) -> Steps[None]:
-        deadline = self.deadline(timeout)
+        deadline = self._deadline(timeout)
         wanted = claim(expected, contains)
         carrying = self._carrying[direction]
         yield from hold(
@@ -315,29 +315,29 @@ class StreamServer(Endpoint):
 
     def _joined(self, direction: Direction) -> bytes:
         __tracebackhide__ = True
-        self.sync()
-        with self.lock:
-            return b"".join(conn.log(direction).read() for conn in self._connections)
+        self._sync()
+        with self._lock:
+            return b"".join(conn._bytes(direction).read() for conn in self._connections)
 
     def _wait_count(
         self, what: str, signal: Signal, have: Callable[[], int], n: int, timeout: float | None
     ) -> Steps[None]:
         wanted = count_of(n, name="n")
-        deadline = self.deadline(timeout)
+        deadline = self._deadline(timeout)
         late = False
         while True:
-            self.raise_problem()
+            self._raise_problem()
             if have() >= wanted:
                 return
             if self._closed:
-                self.raise_closed()
+                self._raise_closed()
             if late:
                 msg = f"{self.name}: waited {deadline} for {wanted} {what}, {have()} so far"
                 raise WaitTimeout(msg)
-            late = yield from self.waited(deadline, (signal, wanted))
+            late = yield from self._waited(deadline, (signal, wanted))
 
     def _signals(self) -> tuple[Signal, ...]:
-        signals = [self._arrived, self._over, *self._carrying.values()]
+        signals = [self._arrived, self._ended, *self._carrying.values()]
         for stream in self._streams:
             signals += (stream.received, stream.sent, stream.peer_end, stream.ended)
         return tuple(signals)
@@ -361,7 +361,7 @@ class StreamServer(Endpoint):
         return self._place_.text
 
     def _summary(self) -> str:
-        ends = [conn.over("received") for conn in self._connections]
+        ends = [conn._why_over("received") for conn in self._connections]
         text = count(len(ends), "connection")
         if len(ends) == 1:
             kinds = self._streams[0].record.kinds

@@ -59,25 +59,25 @@ class EchoServer(StreamServer):
     """A server that sends everything back (RFC 862), and closes after the peer's EOF."""
 
     kind = "echo_server"
-    behaviour = Echo()
+    _behaviour = Echo()
 
 
 class SilentServer(StreamServer):
     """A server that accepts and never answers, not even an EOF."""
 
     kind = "silent_server"
-    behaviour = Behaviour()
+    _behaviour = Behaviour()
 
 
 class DiscardServer(StreamServer):
     """A server that reads and answers nothing (RFC 863), and closes after the peer's EOF."""
 
     kind = "discard_server"
-    behaviour = Discard()
+    _behaviour = Discard()
 
 
 class ChargenServer(StreamServer):
     """A server that sends characters for as long as the peer takes them (RFC 864)."""
 
     kind = "chargen_server"
-    behaviour = Chargen()
+    _behaviour = Chargen()

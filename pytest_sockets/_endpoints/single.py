@@ -46,10 +46,10 @@ class SingleStream(Endpoint):
         self._stream.start()
         self._opened()
 
-    def on_first(self, stream: Stream, *, sent: bool) -> None:
+    def _on_first(self, stream: Stream, *, sent: bool) -> None:
         """See `Owner`: there is only one connection to count."""
 
-    def on_end(self, stream: Stream) -> None:
+    def _on_end(self, stream: Stream) -> None:
         """See `Owner`: there is only one connection to count."""
 
     def _signals(self) -> tuple[Signal, ...]:

@@ -291,7 +291,7 @@ class Sockets:
         """What happened on all endpoints, in one order."""
         __tracebackhide__ = True
         for endpoint in self._endpoints:
-            endpoint.sync()
+            endpoint._sync()
         return tuple(merged(record for end in self._endpoints for record in end.records))
 
     def assert_order(self, *moments: Event | bytes) -> None:
@@ -309,7 +309,7 @@ class Sockets:
             msg = "assert_order needs at least two moments to compare"
             raise ValueError(msg)
         for endpoint in self._endpoints:
-            endpoint.sync()
+            endpoint._sync()
         require_order(self._endpoints, moments)
 
     def check(self) -> None:

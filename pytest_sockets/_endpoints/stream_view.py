@@ -38,31 +38,31 @@ class StreamView:
     def received(self) -> bytes:
         """All bytes received so far, consumed or not."""
         __tracebackhide__ = True
-        self._endpoint.sync()
-        with self._endpoint.lock:
+        self._endpoint._sync()
+        with self._endpoint._lock:
             return self._log.read()
 
     @property
     def sent(self) -> bytes:
         """All bytes that the kernel has taken from us so far."""
         __tracebackhide__ = True
-        self._endpoint.sync()
-        with self._endpoint.lock:
+        self._endpoint._sync()
+        with self._endpoint._lock:
             return self._stream.record.sent.read()
 
     @property
     def transcript(self) -> tuple[Event, ...]:
         """All that has happened on it so far, in order, as frozen events."""
         __tracebackhide__ = True
-        self._endpoint.sync()
-        with self._endpoint.lock:
+        self._endpoint._sync()
+        with self._endpoint._lock:
             return tuple(self._stream.record)
 
     @property
     def peer_ended(self) -> PeerEnd | None:
         """How the peer ended its side so far: `None` (it has not), ``"eof"`` or ``"reset"``."""
         __tracebackhide__ = True
-        self._endpoint.sync()
+        self._endpoint._sync()
         return self._stream.peer_ended
 
     @property
@@ -81,10 +81,10 @@ class StreamView:
         return self._endpoint
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         """Its name in messages."""
         name = self._endpoint.name
-        return f"{name} connection {self.index}" if self._endpoint.accepts else name
+        return f"{name} connection {self.index}" if self._endpoint._accepts else name
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"
@@ -102,16 +102,16 @@ class StreamView:
     def _log(self) -> ByteLog:
         return self._stream.record.received
 
-    def log(self, direction: Direction) -> ByteLog:
+    def _bytes(self, direction: Direction) -> ByteLog:
         """Return the bytes of one direction."""
         record = self._stream.record
         return record.received if direction == "received" else record.sent
 
-    def signal(self, direction: Direction) -> Signal:
+    def _signal(self, direction: Direction) -> Signal:
         """Return the signal that rises with the bytes of one direction."""
         return self._stream.received if direction == "received" else self._stream.sent
 
-    def over(self, direction: Direction) -> str | None:
+    def _why_over(self, direction: Direction) -> str | None:
         """Say why no more bytes can come in one direction; `None` while they can."""
         stream = self._stream
         if stream.peer_ended == "reset":
@@ -130,12 +130,12 @@ class StreamView:
     ) -> Steps[bytes]:
         """Consume the next frame."""
         self._check_inline(name)
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         log = self._log
         late = False
         while True:
-            with self._endpoint.lock:
-                self._endpoint.raise_problem()
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()
                 found, offset = frame.find(log, self._consumed)
                 if found:
                     data = log.read(self._consumed, offset)
@@ -147,11 +147,11 @@ class StreamView:
             self._check_readable(f"{name} wanted {frame.wanted}", unread)
             if late:
                 msg = (
-                    f"{self.label}: {name} waited {deadline} for {frame.wanted}\n"
+                    f"{self._label}: {name} waited {deadline} for {frame.wanted}\n"
                     f"  unread so far: {show(unread)} ({count(len(unread), 'byte')})"
                 )
                 raise WaitTimeout(msg)
-            late = yield from self._endpoint.waited(deadline, (self._stream.received, offset))
+            late = yield from self._endpoint._waited(deadline, (self._stream.received, offset))
 
     def _peer_end(self, timeout: float | None, name: str) -> Steps[None]:
         """Wait for EOF; a reset is an error."""
@@ -160,35 +160,37 @@ class StreamView:
             self._check_readable(f"{name} wanted EOF", self._log.read(self._consumed))
 
     def _wait_peer_end(self, timeout: float | None, what: str) -> Steps[PeerEnd]:
-        deadline = self._endpoint.deadline(timeout)
+        deadline = self._endpoint._deadline(timeout)
         late = False
         while True:
-            self._endpoint.raise_problem()
+            self._endpoint._raise_problem()
             if self._stream.peer_ended is not None:
                 return self._stream.peer_ended
             self._check_readable(f"it waited for {what}")
             if late:
-                msg = f"{self.label}: waited {deadline} for {what}; the peer has not ended its side"
+                msg = (
+                    f"{self._label}: waited {deadline} for {what}; the peer has not ended its side"
+                )
                 raise WaitTimeout(msg)
-            late = yield from self._endpoint.waited(deadline, (self._stream.peer_end, 1))
+            late = yield from self._endpoint._waited(deadline, (self._stream.peer_end, 1))
 
     def _check_inline(self, name: str) -> None:
         if self._driven_by:
             msg = (
-                f"{self.label} is driven by {self._driven_by}, so the test cannot {name}() on it; "
+                f"{self._label} is driven by {self._driven_by}, so the test cannot {name}() on it; "
                 "wait, assert and read the record, or use tcp_server or unix_server instead"
             )
             raise SocketsError(msg)
 
     def _check_readable(self, wanted: str = "", unread: bytes = b"") -> None:
-        over = self.over("received")
+        over = self._why_over("received")
         if over is None:
             return
         if self._endpoint.is_closed and self._stream.peer_ended is None:
-            self._endpoint.raise_closed()
+            self._endpoint._raise_closed()
         tail = f", but {over}" if wanted else over
         rest = f"; unread: {show(unread)} ({count(len(unread), 'byte')})" if unread else ""
-        msg = f"{self.label}: {wanted}{tail}{rest}"
+        msg = f"{self._label}: {wanted}{tail}{rest}"
         if self._stream.peer_ended is None:
             raise EndpointClosedError(msg)
         raise PeerGoneError(msg) from self._stream.reset_error
@@ -199,17 +201,17 @@ class StreamView:
             return
         lost = f"; {count(missing, 'byte')} did not go out" if missing else ""
         if stream.peer_ended == "reset":
-            msg = f"{self.label} cannot send: {self.over('sent')}{lost}"
+            msg = f"{self._label} cannot send: {self._why_over('sent')}{lost}"
             raise PeerGoneError(msg) from stream.reset_error
         if self._endpoint.is_closed:
-            self._endpoint.raise_closed()
+            self._endpoint._raise_closed()
         msg = (
-            f"{self.label} cannot send: its side was ended by close(), send_eof() or reset(){lost}"
+            f"{self._label} cannot send: its side was ended by close(), send_eof() or reset(){lost}"
         )
         raise EndpointClosedError(msg)
 
     def _not_taken(self, name: str, deadline: Deadline, total: int, missing: int) -> str:
         return (
-            f"{self.label}: {name} waited {deadline} for the peer to read; "
+            f"{self._label}: {name} waited {deadline} for the peer to read; "
             f"the kernel took {total - missing:,} of {count(total, 'byte')}"
         )

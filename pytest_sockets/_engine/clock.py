@@ -45,7 +45,7 @@ class Clock:
         now = self._now() if self._paused_at is None else self._paused_at
         return (now - self._paused_for) * 1e-9
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Replace the lock, which another thread of the parent may have held."""
         self._lock = threading.Lock()
 

@@ -55,18 +55,18 @@ class DatagramSocket:
 
     def on_ready(self, events: int) -> None:
         """Take what is there."""
-        with self._owner.lock:
+        with self._owner._lock:
             self._receive(TURN)
 
     def on_failure(self, error: Exception) -> None:
         """Stop on an error of our own and make it a problem."""
-        self._owner.fail(error)
-        with self._owner.lock:
+        self._owner._fail(error)
+        with self._owner._lock:
             self._release()
 
     def send(self, data: bytes, to: Address | None) -> None:
         """Send one datagram; `None` sends on a connected socket. Raises the plain `OSError`."""
-        with self._owner.lock:
+        with self._owner._lock:
             if self._socket is None:
                 raise OSError(errno.EBADF, "the endpoint is closed")
             time = CLOCK.stamp()
@@ -78,7 +78,7 @@ class DatagramSocket:
 
     def stop(self) -> None:
         """Take what is queued already, and close."""
-        with self._owner.lock:
+        with self._owner._lock:
             if self._socket is not None:
                 self._on_datagram = None
                 self._receive(None)

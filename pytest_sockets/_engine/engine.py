@@ -23,7 +23,7 @@ THREAD_NAME = "pytest-sockets I/O"
 class Forkable(Protocol):
     """What must be told that it now lives in a forked child."""
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Give up descriptors and locks without touching anything the parent shares."""
         ...
 
@@ -181,7 +181,7 @@ class Engine:
         # A child must not touch the shared epoll: removing a descriptor there would unregister
         # the parent's. Closing our numbers is enough, and gives up what the child inherited.
         for forkable in list(self._forkables):
-            forkable.after_fork()
+            forkable._after_fork()
         self.selector.abandon()
         for pipe in (self.loop._ssock, self.loop._csock):
             pipe.close()
@@ -190,7 +190,7 @@ class Engine:
 def _after_fork_in_child() -> None:
     engine, Engine._instance = Engine._instance, None
     Engine._starting = threading.Lock()
-    CLOCK.after_fork()
+    CLOCK._after_fork()
     if engine is not None:
         engine._after_fork()
         _abandoned.append(engine)

@@ -43,7 +43,7 @@ class Listener:
 
     def on_ready(self, events: int) -> None:
         """Accept all who wait."""
-        with self._owner.lock:
+        with self._owner._lock:
             self._accept_all()
 
     def on_failure(self, error: Exception) -> None:
@@ -51,13 +51,13 @@ class Listener:
 
         A listener that cannot accept stays readable: going on would spin.
         """
-        self._owner.fail(error)
-        with self._owner.lock:
+        self._owner._fail(error)
+        with self._owner._lock:
             self._release()
 
     def stop(self) -> None:
         """Take who is queued already, and close."""
-        with self._owner.lock:
+        with self._owner._lock:
             try:
                 self._accept_all()
             finally:

@@ -59,19 +59,19 @@ class Owner(Protocol):
     """The endpoint, as its streams see it."""
 
     @property
-    def lock(self) -> Lock:
+    def _lock(self) -> Lock:
         """The lock that guards the endpoint, its records and all its sockets."""
         ...
 
-    def on_first(self, stream: Stream, *, sent: bool) -> None:
+    def _on_first(self, stream: Stream, *, sent: bool) -> None:
         """Note the first bytes of one direction."""
         ...
 
-    def on_end(self, stream: Stream) -> None:
+    def _on_end(self, stream: Stream) -> None:
         """Note that our side of a stream is over: its FIN is out, or it was reset or closed."""
         ...
 
-    def fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         """Make an error on our side a problem."""
         ...
 
@@ -146,7 +146,7 @@ class Stream:
 
     def on_ready(self, events: int) -> None:
         """Serve the socket."""
-        with self._owner.lock:
+        with self._owner._lock:
             if events & WRITE:
                 self._flush()
             if events & ~WRITE:
@@ -154,7 +154,7 @@ class Stream:
 
     def on_failure(self, error: Exception) -> None:
         """Take an error of our own: it is the endpoint's problem, and the connection is over."""
-        self._owner.fail(error)
+        self._owner._fail(error)
         self.reset()
 
     def _read(self, turns: int = TURNS) -> None:
@@ -177,7 +177,7 @@ class Stream:
                 self._read_size = min(self._read_size, LARGE_READ)
             self.record.add_received(CLOCK.stamp(), data)
             if not self.received.level:
-                self._owner.on_first(self, sent=False)
+                self._owner._on_first(self, sent=False)
             self.received.advance(self.record.received.size)
             if self.driver is not None:
                 self.driver.on_data(self, data)
@@ -235,7 +235,7 @@ class Stream:
             self._queued -= taken
             self.record.add_sent(time, bytes(data[:taken]))
             if not self.sent.level:
-                self._owner.on_first(self, sent=True)
+                self._owner._on_first(self, sent=True)
             self.sent.advance(self.record.sent.size)
         if self._interest & WRITE:
             self._watch(self._interest & ~WRITE)
@@ -260,7 +260,7 @@ class Stream:
 
     def reset(self) -> None:
         """End at once with RST, where the family has one (socket(7): SO_LINGER of 0 seconds)."""
-        with self._owner.lock:
+        with self._owner._lock:
             if self._socket is None:
                 return
             with suppress(OSError):
@@ -272,7 +272,7 @@ class Stream:
 
     def abort(self) -> None:
         """Read what the kernel still holds, and close the descriptor: the endpoint ends."""
-        with self._owner.lock:
+        with self._owner._lock:
             if self._socket is not None:
                 self.driver = None
                 self._read(LAST_TURNS)
@@ -286,7 +286,7 @@ class Stream:
         self._finish()
 
     def _finish_with(self, closing: Callable[[], None]) -> None:
-        with self._owner.lock:
+        with self._owner._lock:
             if self._socket is None:
                 return
             if self._queue:
@@ -306,7 +306,7 @@ class Stream:
             return
         self.record.mark(time, "eof_sent")
         self.ended.finish()
-        self._owner.on_end(self)
+        self._owner._on_end(self)
         if self.peer_ended is not None:
             self._release()
 
@@ -317,7 +317,7 @@ class Stream:
             self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
 
     def _stop_draining(self) -> None:
-        with self._owner.lock:
+        with self._owner._lock:
             self._release()
 
     def _release(self, *, quiet: bool = False) -> None:
@@ -338,7 +338,7 @@ class Stream:
         was_ended = self.ended.level
         self._finish()
         if not was_ended:
-            self._owner.on_end(self)
+            self._owner._on_end(self)
 
     def _finish(self) -> None:
         for signal in (self.received, self.sent, self.peer_end, self.ended):
