@@ -11,6 +11,6 @@ def rows(data: bytes, start: int = 0) -> list[str]:
 
 
 def _row(data: bytes, offset: int) -> str:
-    digits = " ".join(f"{byte:02x}" for byte in data)
+    left, right = data[: ROW // 2].hex(" "), data[ROW // 2 :].hex(" ")
     text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
-    return f"{offset:08x}  {digits:<{ROW * 3 - 1}}  |{text}|"
+    return f"{offset:08x}  {left:<23}  {right:<23}  |{text}|"
