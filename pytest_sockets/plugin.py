@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -28,6 +28,7 @@ from pytest_sockets import (
     hookspecs,
 )
 from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.endpoint import raise_problems
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._report import section
@@ -41,39 +42,6 @@ E = TypeVar("E", bound=Endpoint)
 LOOPBACKS = ["127.0.0.1", "::1"]
 
 
-@dataclass(slots=True)
-class Attempt:
-    """One attempt at one test: pytest-rerunfailures runs an item several times."""
-
-    item: pytest.Item
-    started: int = field(default_factory=CLOCK.stamp)
-    opened: list[Endpoint] = field(default_factory=list[Endpoint])
-    standing: tuple[Endpoint, ...] = field(default_factory=registry.open_endpoints)
-    reported: set[int] = field(default_factory=set[int])
-
-    def endpoints(self) -> list[Endpoint]:
-        """Return those that it opened, and longer-lived ones that something happened on."""
-        used = [
-            endpoint
-            for endpoint in self.standing
-            if any(record.last_time > self.started for record in endpoint.records)
-        ]
-        return used + self.opened
-
-    def problems(self) -> list[Exception]:
-        """Return what has gone wrong on our side and was not told yet, the oldest first."""
-        found: list[Exception] = []
-        for endpoint in self.endpoints():
-            try:
-                endpoint._sync()
-            except Exception as error:
-                found.append(error)
-            found += endpoint.problems
-        fresh = [problem for problem in found if id(problem) not in self.reported]
-        self.reported.update(map(id, fresh))
-        return fresh
-
-
 ATTEMPT = pytest.StashKey[Attempt]()
 
 
@@ -82,7 +50,7 @@ class SocketsPlugin:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._current: Attempt | None = None
+        self._item: pytest.Item | None = None
 
     # -- the run
 
@@ -95,20 +63,19 @@ class SocketsPlugin:
         registry.observers.remove(self._on_opened)
 
     def _on_opened(self, endpoint: Endpoint) -> None:
-        attempt = self._current
-        if attempt is not None:
-            attempt.opened.append(endpoint)
-        item = attempt.item if attempt is not None else None
-        self._config.hook.pytest_sockets_endpoint_opened(item=item, endpoint=endpoint)
+        if self._item is not None:
+            self._item.stash[ATTEMPT].opened.append(endpoint)
+        self._config.hook.pytest_sockets_endpoint_opened(item=self._item, endpoint=endpoint)
 
     # -- one attempt at one test
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         """Begin an attempt, before any fixture is set up."""
-        self._current = item.stash[ATTEMPT] = Attempt(item)
+        attempt = item.stash[ATTEMPT] = Attempt()
+        self._item = item
         _allow_loopback(item)
-        yield from _phase(self._current)
+        yield from _phase(attempt)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -130,7 +97,7 @@ class SocketsPlugin:
             else:
                 yield from _phase(attempt)
         finally:
-            self._current = None
+            self._item = None
             if attempt is not None:
                 self._config.hook.pytest_sockets_transcripts_complete(
                     item=item, endpoints=attempt.endpoints()
@@ -150,10 +117,8 @@ class SocketsPlugin:
                 title = f"sockets: {item.name} (seed {_seed(item)})"
                 content = section.text(endpoints, with_bytes=style == "full")
                 _add_section(report, title, content)
-        if (
-            call.when == "teardown" and attempt is not None
-        ):  # items live as long as the session; records must not
-            del item.stash[ATTEMPT]
+        if call.when == "teardown" and attempt is not None:
+            del item.stash[ATTEMPT]  # items live as long as the session; records must not
         return report
 
     # -- a debugger
@@ -180,31 +145,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _phase(attempt: Attempt) -> Generator[None, None, None]:
-    """Let a phase run; where it fails, make a problem of ours the root cause of its exception.
-
-    The root of a chain is shown first, and the exception keeps its type for `xfail(raises=)`.
-    """
+    """Let a phase run; where it fails, show what went wrong on our side as its cause."""
     try:
         yield
     except (Exception, pytest.fail.Exception) as error:
-        root = _root(error)
-        problems = [problem for problem in attempt.problems() if problem is not root]
-        if problems:
-            for other in problems[1:]:
-                problems[0].add_note(f"also: {other}")
-            root.__cause__ = problems[0]
+        attempt.blame(error)
         raise
-
-
-def _root(error: BaseException) -> BaseException:
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if deeper is None:
-            break
-        error = deeper
-    return error
 
 
 def _add_section(report: pytest.TestReport, title: str, content: str) -> None:

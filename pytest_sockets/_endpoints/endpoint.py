@@ -71,7 +71,7 @@ class Endpoint:
         self._spool = Spool(self.settings.record_limit)
         self._record = Record(self.name, None, self._spool)
         self._records = [self._record]
-        self._problems: list[Exception] = []
+        self._dated_problems: list[tuple[int, Exception]] = []  # nanoseconds, problem
         self._closed = False
         self._forked_from = 0
 
@@ -149,14 +149,14 @@ class Endpoint:
     @property
     def problems(self) -> tuple[Exception, ...]:
         """What has gone wrong on the endpoint's side so far, oldest first. Does not block."""
-        return tuple(self._problems)
+        return tuple(problem for _, problem in self._dated_problems)
 
     def check(self) -> None:
         """Raise what has gone wrong on the endpoint's side, the oldest first, others as notes."""
         __tracebackhide__ = True
         self._sync()
-        if self._problems:
-            raise_problems(self._problems)
+        if self._dated_problems:
+            raise_problems(self.problems)
 
     def _fail(self, error: Exception) -> None:
         """Make an error on the endpoint's side a problem: it fails the test and wakes all waits."""
@@ -164,15 +164,16 @@ class Endpoint:
         problem = EndpointError(f"{self.name} failed on its own side: {why}")
         problem.__cause__ = error
         with self._lock:
-            self._problems.append(problem)
-            self._record.mark(CLOCK.stamp(), "problem", note=f"{type(error).__name__}: {error}")
+            time = CLOCK.stamp()
+            self._dated_problems.append((time, problem))
+            self._record.mark(time, "problem", note=f"{type(error).__name__}: {error}")
         for signal in self._signals():
             signal.finish()
 
     def _raise_problem(self) -> None:
         """Raise the oldest problem, if there is one."""
-        if self._problems:
-            raise self._problems[0]
+        if self._dated_problems:
+            raise self._dated_problems[0][1]
 
     def _raise_closed(self) -> NoReturn:
         """Say that the endpoint is closed, and why."""
@@ -195,7 +196,7 @@ class Endpoint:
         return self._record.received
 
     def _note_spool_failure(self, failure: OSError) -> None:
-        if not any(problem.__cause__ is failure for problem in self._problems):
+        if not any(problem.__cause__ is failure for problem in self.problems):
             self._fail(failure)
 
     # -- the record

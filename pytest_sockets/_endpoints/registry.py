@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
 _open: dict[int, Endpoint] = {}
 observers: list[Callable[[Endpoint], None]] = []
-"""Called with each endpoint once it is ready, in the thread that opened it."""
+"""The last one is called with each endpoint once it is ready, in the thread that opened it.
+
+A run of pytest inside another one in the same process has the endpoints to itself."""
 
 
 def enter(endpoint: Endpoint) -> None:
     """Note that an endpoint is open."""
     _open[id(endpoint)] = endpoint
-    for observer in tuple(observers):
+    for observer in observers[-1:]:
         observer(endpoint)
 
 

@@ -282,7 +282,7 @@ class StreamServer(Endpoint):
         self._streams.append(stream)
         self._connections.append(Connection(self, stream, index, driven_by))
         self._arrived.advance(index + 1)
-        if self._problems:
+        if self._dated_problems:
             stream.reset()
             return
         stream.start()

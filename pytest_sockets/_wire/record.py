@@ -63,6 +63,8 @@ class Record:
         """Record a whole datagram, and who is at its other end."""
         if self._peers is None:
             self._peers = []
+        elif self._peers[-1] == peer:
+            peer = self._peers[-1]  # the kernel's answers are new objects, twice a small datagram
         self._peers.append(peer)
         if not sent:
             self._arrivals.extend((self.received.size, len(self._times)))

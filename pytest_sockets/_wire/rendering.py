@@ -6,6 +6,8 @@ from pytest_sockets._wire.events import Address
 
 WINDOW = 48
 """Bytes of a long value that a message shows; the failure section has all of them."""
+VALUE_LIMIT = 200
+"""Characters of a `repr` that a message shows."""
 
 
 def show(data: bytes, around: int | None = None) -> str:
@@ -15,7 +17,16 @@ def show(data: bytes, around: int | None = None) -> str:
     start = max(0, min((around or 0) - WINDOW // 2, len(data)))
     stop = min(start + WINDOW, len(data))
     before = "… " if start else ""
-    return f"{before}{data[start:stop]!r} … (bytes {start} to {stop} of {len(data):,})"
+    after = " …" if stop < len(data) else ""
+    return f"{before}{data[start:stop]!r}{after} (bytes {start} to {stop} of {len(data):,})"
+
+
+def show_value(value: object) -> str:
+    """Return the `repr` of a value that may be anything, cut where it is long."""
+    text = repr(value)
+    return (
+        text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]} … ({len(text):,} characters)"
+    )
 
 
 def first_difference(expected: bytes, actual: bytes) -> int | None:
@@ -54,7 +65,9 @@ def show_address(address: Address | None) -> str:
     if address is None:
         return "an unnamed socket"
     if isinstance(address, str):
-        return "@" + address[1:] if address.startswith("\0") else address
+        text = "@" + address[1:] if address.startswith("\0") else address
+        # Names are bytes to the kernel: NULs, line ends and what is no UTF-8 cannot be printed.
+        return text if text.isprintable() else repr(text)[1:-1]
     if len(address) == 2 and isinstance(address[0], str):
         host, port = address
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

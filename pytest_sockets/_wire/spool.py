@@ -76,8 +76,9 @@ class Spool:
             while self._resident > self._limit and self._oldest:
                 self._write_batch()
         except OSError as error:
-            # A full disk must not cost a byte: what is not written stays in memory.
-            self.failure = error
+            # A full disk must not cost a byte: what is not written stays in memory. The traceback
+            # would keep views of the buffers, and a buffer that is viewed cannot grow.
+            self.failure = error.with_traceback(None)
 
     def _write_batch(self) -> None:
         if self._fd < 0:
@@ -135,7 +136,8 @@ class ByteLog:
             return b""
         first = bisect.bisect_right(self._starts, start) - 1
         parts: list[bytes] = []
-        for segment in self._segments[first:]:
+        for at in range(first, len(self._segments)):
+            segment = self._segments[at]
             if segment.start >= end:
                 break
             low = max(start - segment.start, 0)

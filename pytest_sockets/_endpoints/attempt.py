@@ -1,0 +1,66 @@
+"""One attempt at one test: which endpoints belong to it, and what went wrong on their side."""
+
+from __future__ import annotations
+
+from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints.endpoint import Endpoint
+from pytest_sockets._engine.clock import CLOCK
+
+
+class Attempt:
+    """From the setup of a test to its teardown; a rerun of the test is another attempt."""
+
+    def __init__(self) -> None:
+        self.opened: list[Endpoint] = []
+        self._started = CLOCK.stamp()
+        self._standing = registry.open_endpoints()
+        self._told: set[int] = set()
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return longer-lived endpoints that something happened on, and those it opened."""
+        used = [
+            endpoint
+            for endpoint in self._standing
+            if any(record.last_time > self._started for record in endpoint.records)
+        ]
+        return used + self.opened
+
+    def problems(self) -> list[Exception]:
+        """Return what has gone wrong on our side and was not told yet, the oldest first."""
+        found: list[tuple[int, Exception]] = []
+        for endpoint in self.endpoints():
+            try:
+                endpoint._sync()
+            except Exception as error:
+                found.append((CLOCK.stamp(), error))
+            found += endpoint._dated_problems
+        fresh = [
+            (time, problem)
+            for time, problem in found
+            if time > self._started and id(problem) not in self._told
+        ]
+        self._told.update(id(problem) for _, problem in fresh)
+        return [problem for _, problem in sorted(fresh, key=lambda dated: dated[0])]
+
+    def blame(self, error: BaseException) -> None:
+        """Make a problem of ours the root cause of what failed the test.
+
+        The root of a chain is shown first, and the error keeps its type for `xfail(raises=)`.
+        """
+        root = _root(error)
+        problems = [problem for problem in self.problems() if problem is not root]
+        if problems:
+            for other in problems[1:]:
+                problems[0].add_note(f"also: {other}")
+            root.__cause__ = problems[0]
+
+
+def _root(error: BaseException) -> BaseException:
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if deeper is None:
+            break
+        error = deeper
+    return error
