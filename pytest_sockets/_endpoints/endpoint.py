@@ -249,6 +249,8 @@ class Endpoint:
             self._closed = True
             registry.leave(self)
             self._abandon()
+            for signal in self._signals():
+                signal.abandon()
 
     def __enter__(self: E) -> E:
         return self

@@ -89,7 +89,6 @@ class DatagramSocket:
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
-        self.arrived.finish()
 
     def _receive(self, most: int | None) -> None:
         taken = 0

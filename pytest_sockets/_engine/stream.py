@@ -283,7 +283,6 @@ class Stream:
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
-        self._finish()
 
     def _finish_with(self, closing: Callable[[], None]) -> None:
         with self._owner._lock:

@@ -62,6 +62,11 @@ class Signal:
         """Wake everybody, now and from now on: what they wait for has been decided."""
         self.advance(math.inf)
 
+    def abandon(self) -> None:
+        """Decide what is waited for in a forked child, where the waiters are the parent's."""
+        self._waiters.clear()
+        self.level = math.inf
+
     def watch(self, need: float, wake: Wake) -> None:
         """Call `wake`, perhaps more than once, when the level reaches `need`."""
         self._waiters.append((need, wake))
