@@ -1,0 +1,32 @@
+"""asyncio code under test with pytest-asyncio."""
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("pytest_asyncio", reason="this example is about pytest-asyncio")
+
+
+async def greet(address, name):
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        writer.write(f"hello, {name}\n".encode())
+        return (await reader.readline()).decode().strip()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+# start: test
+@pytest.mark.asyncio
+async def test_a_conversation(tcp_server):
+    client = asyncio.create_task(greet(tcp_server.address, "Ann"))
+
+    with await tcp_server.aio.accept() as conn:
+        await conn.aio.expect(b"hello, Ann\n")
+        await conn.aio.send(b"hello yourself\n")
+
+    assert await client == "hello yourself"
+
+
+# end: test
