@@ -8,6 +8,7 @@ from typing import Any, cast
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.place import place_for
+from pytest_sockets._engine.datagrams import DatagramSocket
 from pytest_sockets._wire.events import Address
 
 
@@ -94,9 +95,10 @@ class UDPEchoServer(UDPPeer):
 
     kind = "udp_echo_server"
 
-    def _on_datagram(self, data: bytes, source: Address | None) -> None:
+    def _on_datagram(self, part: DatagramSocket, data: bytes, source: Address | None) -> None:
+        super()._on_datagram(part, data, source)
         try:
-            self._main.send(data, source)
+            part.send(data, source)
         except OSError:  # a full queue or a port that closed meanwhile: UDP promises nothing
             return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from typing import Any, cast
 
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
@@ -41,13 +42,16 @@ class DatagramEndpoint(Endpoint):
         super().__init__(name=name, settings=settings)
         self._place_ = place
         self._consumed = 0
-        self._sockets: list[DatagramSocket] = []
-        record = self._new_record(None)
-        for sock in place.sockets:
-            self._sockets.append(
-                DatagramSocket(self, self._engine, sock, record, self._on_datagram)
+        self._arrived = Signal()  # level: datagrams
+        self._last_source: Address | None = None
+        self._heard_by: dict[Address, DatagramSocket] = {}
+        self._datagrams = self._new_record(None)
+        self._sockets = [
+            DatagramSocket(
+                self, self._engine, sock, self._datagrams, self._arrived, self._on_datagram
             )
-        self._main = self._sockets[0]
+            for sock in place.sockets
+        ]
         for part in self._sockets:
             part.start()
         self._opened()
@@ -58,7 +62,7 @@ class DatagramEndpoint(Endpoint):
         __tracebackhide__ = True
         self._sync()
         with self._lock:
-            return tuple(self._main.record.datagrams())
+            return tuple(self._datagrams.datagrams())
 
     @property
     def received(self) -> list[bytes]:
@@ -74,7 +78,7 @@ class DatagramEndpoint(Endpoint):
         __tracebackhide__ = True
         self._sync()
         with self._lock:
-            return [event.data for event in self._main.record if event.kind == "sent"]
+            return [event.data for event in self._datagrams if event.kind == "sent"]
 
     def send(self, data: bytes, *, to: Address | None = None) -> None:
         """Send one datagram; ``b""`` is an empty one. Does not block.
@@ -93,7 +97,7 @@ class DatagramEndpoint(Endpoint):
             self._raise_closed()
         target = self._target(to)
         try:
-            self._main.send(content, target)
+            self._part_for(target).send(content, target)
         except OSError as error:
             where = f" to {show_address(target)}" if target is not None else ""
             if error.errno in NOBODY_THERE:
@@ -122,7 +126,7 @@ class DatagramEndpoint(Endpoint):
         while True:
             with self._lock:
                 self._raise_problem()
-                record = self._main.record
+                record = self._datagrams
                 here = self._consumed < record.received_chunks
                 first = record.datagram(self._consumed) if here else None
                 self._consumed += here
@@ -143,7 +147,7 @@ class DatagramEndpoint(Endpoint):
                     f"{count(self._consumed, 'datagram')} came before it"
                 )
                 raise WaitTimeout(msg)
-            late = yield from self._waited(deadline, (self._main.arrived, self._consumed + 1))
+            late = yield from self._waited(deadline, (self._arrived, self._consumed + 1))
 
     @verb
     def wait_datagrams(self, n: int, *, timeout: float | None = None) -> Steps[None]:
@@ -218,7 +222,7 @@ class DatagramEndpoint(Endpoint):
                     f"{len(have)} came{what}{_listing(have)}"
                 )
                 raise WaitTimeout(msg) if late else MismatchError(msg)
-            late = yield from self._waited(deadline, (self._main.arrived, len(have) + 1))
+            late = yield from self._waited(deadline, (self._arrived, len(have) + 1))
 
     @verb
     def assert_nothing_received(self) -> Steps[None]:
@@ -245,16 +249,31 @@ class DatagramEndpoint(Endpoint):
     def _on_end(self, stream: Any) -> None:
         """See `Owner`: datagrams have no streams."""
 
-    def _on_datagram(self, data: bytes, source: Address | None) -> None:
+    def _on_datagram(self, part: DatagramSocket, data: bytes, source: Address | None) -> None:
         """Act on a datagram, in the I/O thread with the lock held."""
+        self._last_source = source
+        if source is not None and len(self._sockets) > 1:
+            self._heard_by[source] = part
+
+    def _part_for(self, target: Address | None) -> DatagramSocket:
+        """Return the socket to send from; a host's name can give an endpoint several.
+
+        A source takes an answer only from the address that it has written to (udp(7): connect).
+        """
+        first = self._sockets[0]
+        if target is None or len(self._sockets) == 1:
+            return first
+        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+        fits = (part for part in self._sockets if part.family == family)
+        return self._heard_by.get(target) or next(fits, first)
 
     def _target(self, to: Address | None) -> Address | None:
         """Return where to send; `None` on a connected socket."""
-        target = self._main.last_source if to is None else to
+        target = self._last_source if to is None else to
         if target is None:
             why = (
                 "its last datagram came from an unnamed socket"
-                if self._main.arrived.level
+                if self._arrived.level
                 else "nobody has sent to it yet"
             )
             msg = f"{self.name} does not know where to send: {why}; give to="
@@ -262,7 +281,7 @@ class DatagramEndpoint(Endpoint):
         return target
 
     def _payloads(self) -> list[bytes]:
-        return [datagram.data for datagram in self._main.record.datagrams()]
+        return [datagram.data for datagram in self._datagrams.datagrams()]
 
     def _counted(self, wanted: int, timeout: float | None) -> Steps[None]:
         deadline = self._deadline(timeout)
@@ -270,7 +289,7 @@ class DatagramEndpoint(Endpoint):
         while True:
             with self._lock:
                 self._raise_problem()
-                have = self._main.record.received_chunks
+                have = self._datagrams.received_chunks
             if have >= wanted:
                 return
             if self._closed:
@@ -278,7 +297,7 @@ class DatagramEndpoint(Endpoint):
             if late:
                 msg = f"{self.name}: waited {deadline} for {count(wanted, 'datagram')}, {have} came"
                 raise WaitTimeout(msg)
-            late = yield from self._waited(deadline, (self._main.arrived, wanted))
+            late = yield from self._waited(deadline, (self._arrived, wanted))
 
     def _misfit(self, wanted: list[Any], have: list[bytes], at: int, *, any_order: bool) -> str:
         data = have[at]
@@ -290,7 +309,7 @@ class DatagramEndpoint(Endpoint):
         return f"{self.name}: datagram {at} is something else\n{_difference(wanted[at], data)}"
 
     def _signals(self) -> tuple[Signal, ...]:
-        return tuple(part.arrived for part in self._sockets)
+        return (self._arrived,)
 
     def _stop(self) -> None:
         try:
@@ -307,7 +326,7 @@ class DatagramEndpoint(Endpoint):
         return self._place_.text
 
     def _summary(self) -> str:
-        record = self._main.record
+        record = self._datagrams
         received, sent = record.received_chunks, record.sent_chunks
         return f"{count(received, 'datagram')} received, {sent} sent"
 

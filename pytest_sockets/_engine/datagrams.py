@@ -31,15 +31,15 @@ class DatagramSocket:
         engine: Engine,
         sock: _socket.socket,
         record: Record,
-        on_datagram: Callable[[bytes, Address | None], None] | None,
+        arrived: Signal,
+        on_datagram: Callable[[DatagramSocket, bytes, Address | None], None] | None,
     ) -> None:
         self.record = record
-        self.arrived = Signal()  # level: datagrams
-        self.last_source: Address | None = None
+        self.family = sock.family
+        self._arrived = arrived  # level: datagrams of all sockets of the endpoint
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
-        self._family = sock.family
         self._largest = LARGEST_INET if sock.family in LOOPBACK else LARGEST
         self._on_datagram = on_datagram
 
@@ -101,17 +101,16 @@ class DatagramSocket:
                 # An earlier send met a closed port (ICMP, or AF_UNIX with nobody there); the
                 # kernel tells it once and goes on (udp(7)).
                 continue
-            source = plain(self._family, address)
+            source = plain(self.family, address)
             taken += 1
-            self.last_source = source
             self.record.add_datagram(CLOCK.stamp(), data, source, sent=False)
-            self.arrived.advance(self.arrived.level + 1)
+            self._arrived.advance(self._arrived.level + 1)
             if self._on_datagram is not None:
-                self._on_datagram(data, source)
+                self._on_datagram(self, data, source)
 
     def _release(self) -> None:
         sock, self._socket = self._socket, None
         if sock is not None:
             self._engine.selector.remove(sock.fileno())
             sock.close()
-            self.arrived.finish()
+            self._arrived.finish()
