@@ -292,7 +292,7 @@ class Sockets:
         __tracebackhide__ = True
         for endpoint in self._endpoints:
             endpoint._sync()
-        return tuple(merged(record for end in self._endpoints for record in end.records))
+        return tuple(merged([endpoint.transcript for endpoint in self._endpoints]))
 
     def assert_order(self, *moments: Event | bytes) -> None:
         """Require that things happened in this order, over all endpoints.

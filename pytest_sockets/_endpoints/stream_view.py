@@ -9,6 +9,7 @@ from pytest_sockets._engine.stream import PeerEnd, Stream
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
+    MismatchError,
     PeerGoneError,
     SocketsError,
     WaitTimeout,
@@ -136,7 +137,11 @@ class StreamView:
         while True:
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
-                found, offset = frame.find(log, self._consumed)
+                try:
+                    found, offset = frame.find(log, self._consumed)
+                except MismatchError as error:
+                    msg = f"{self._label}: {name} wanted {frame.wanted}, but {error}"
+                    raise MismatchError(msg) from None
                 if found:
                     data = log.read(self._consumed, offset)
                     self._consumed = offset

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
 from pytest_sockets._report.hexdump import ROW, rows
 from pytest_sockets._wire.events import Event
@@ -33,6 +34,11 @@ class Reported(Protocol):
         ...
 
     @property
+    def _lock(self) -> AbstractContextManager[object]:
+        """What guards its records."""
+        ...
+
+    @property
     def records(self) -> tuple[Record, ...]:
         """Its records."""
         ...
@@ -43,38 +49,46 @@ class Reported(Protocol):
         ...
 
 
+class _Cut(NamedTuple):
+    """What is shown of an endpoint's events."""
+
+    head: list[Event]
+    omitted: int
+    tail: list[Event]
+    offsets: dict[tuple[int | None, str], int]
+    """Where the tail's bytes begin, by connection and kind."""
+
+
 def text(endpoints: Sequence[Reported], *, with_bytes: bool) -> str:
     """Return the section's text; without bytes it shows how many they were."""
-    shown = [(endpoint, ends(endpoint.records, HEAD, TAIL)) for endpoint in endpoints]
-    first = min((head[0].time for _, (head, _, _) in shown if head), default=0.0)
-    return "\n".join(
-        _block(endpoint, first, *events, with_bytes=with_bytes) for endpoint, events in shown
-    )
+    shown = [(endpoint, _cut(endpoint)) for endpoint in endpoints]
+    first = min((cut.head[0].time for _, cut in shown if cut.head), default=0.0)
+    return "\n".join(_block(endpoint, first, cut, with_bytes=with_bytes) for endpoint, cut in shown)
 
 
-def _block(
-    endpoint: Reported,
-    zero: float,
-    head: list[Event],
-    omitted: int,
-    tail: list[Event],
-    *,
-    with_bytes: bool,
-) -> str:
+def _cut(endpoint: Reported) -> _Cut:
+    offsets: dict[tuple[int | None, str], int] = {}
+    with endpoint._lock:  # clients may still be sending
+        records = endpoint.records
+        head, omitted, tail = ends(records, HEAD, TAIL)
+        if omitted:
+            # Offsets after the gap count from the end: nobody has to look at what lies in it.
+            for record in records:
+                offsets[record.index, "received"] = record.received.size
+                offsets[record.index, "sent"] = record.sent.size
+            for event in tail:
+                if event.data:
+                    offsets[event.connection, event.kind] -= len(event.data)
+    return _Cut(head, omitted, tail, offsets)
+
+
+def _block(endpoint: Reported, zero: float, cut: _Cut, *, with_bytes: bool) -> str:
     place, summary = endpoint.summary
     lines = [f"{endpoint.name}  {place}   {summary}"]
-    offsets: dict[tuple[int | None, str], int] = {}
-    lines += _events(head, zero, offsets, with_bytes=with_bytes)
-    if omitted:
-        lines.append(f"  … {count(omitted, 'event')} not shown …")
-        # Offsets after a gap count from the end: that the record's size is known makes it cheap.
-        for record in endpoint.records:
-            for kind, size in (("received", record.received.size), ("sent", record.sent.size)):
-                later = sum(
-                    len(e.data) for e in tail if e.kind == kind and e.connection == record.index
-                )
-                offsets[record.index, kind] = size - later
-    lines += _events(tail, zero, offsets, with_bytes=with_bytes)
+    lines += _events(cut.head, zero, {}, with_bytes=with_bytes)
+    if cut.omitted:
+        lines.append(f"  … {count(cut.omitted, 'event')} not shown …")
+    lines += _events(cut.tail, zero, cut.offsets, with_bytes=with_bytes)
     return "\n".join(lines)
 
 
@@ -92,17 +106,13 @@ def _events(
         if event.kind not in ("received", "sent"):
             lines.append(lead + _words(event))
             continue
-        key = (event.connection, event.kind)
-        offset = offsets.get(key, 0)
-        offsets[key] = offset + len(event.data)
-        if (
-            event.connection is None
-        ):  # a datagram: its own bytes from 0, and who is at the other end
-            offset = 0
-            way = "from" if event.kind == "received" else "to"
-            who = f"  {way} {show_address(event.peer)}" if event.peer is not None else ""
-        else:
-            who = ""
+        offset, who = 0, ""
+        if event.connection is not None:
+            key = (event.connection, event.kind)
+            offset = offsets.get(key, 0)
+            offsets[key] = offset + len(event.data)
+        elif event.peer is not None:  # a datagram: its bytes count from 0
+            who = f"  {'from' if event.kind == 'received' else 'to'} {show_address(event.peer)}"
         lead += f"{event.kind:<8} {len(event.data):>4}"
         dump = _dump(event.data, offset) if with_bytes else []
         if not dump:
@@ -117,7 +127,7 @@ def _dump(data: bytes, offset: int) -> list[str]:
     if len(data) <= DUMP_ROWS * ROW:
         return rows(data, offset)
     half = DUMP_ROWS // 2 * ROW
-    at = (len(data) - half) // ROW * ROW
+    at = -((half - len(data)) // ROW) * ROW
     hidden = count(at - half, "byte")
     return [*rows(data[:half], offset), f"… {hidden} not shown …", *rows(data[at:], offset + at)]
 
@@ -128,6 +138,6 @@ def _words(event: Event) -> str:
     if event.kind == "connected":
         return f"connected to {show_address(event.peer)}" if event.peer else "connected"
     if event.kind == "problem":
-        return f"PROBLEM {event.note}"
+        return "PROBLEM " + event.note.replace("\n", "\n    ")
     note = f" ({event.note})" if event.note and event.kind != "peer_reset" else ""
     return _WORDS[event.kind] + note

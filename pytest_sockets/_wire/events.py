@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Address: TypeAlias = "tuple[Any, ...] | str"
+Address: TypeAlias = tuple[Any, ...] | str
 """Where to connect: `(host, port)`, or a path; an abstract AF_UNIX name begins with ``"\\0"``."""
 
 Kind: TypeAlias = Literal[

@@ -9,7 +9,9 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
+from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.matching import as_bytes
+from pytest_sockets._wire.rendering import show
 from pytest_sockets._wire.spool import ByteLog
 
 
@@ -60,7 +62,7 @@ class Until:
             msg = "separator=b'' ends no frame: name at least one byte"
             raise ValueError(msg)
         self._searched = 0
-        self.wanted = f"bytes up to {self._separator!r}"
+        self.wanted = f"bytes up to {show(self._separator)}"
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
         begin = max(start, self._searched)
@@ -74,11 +76,15 @@ class Until:
 class Prefixed:
     """A length in a `struct` format such as ``">H"``, then so many bytes; both are the frame."""
 
-    def __init__(self, format: str) -> None:
+    def __init__(self, format: object) -> None:
+        if not isinstance(format, str):
+            kind = type(format).__name__
+            msg = f"format must be a struct format such as '>H', not {kind} {format!r}"
+            raise TypeError(msg)
         try:
             self._prefix = struct.Struct(format)
             value = self._prefix.unpack(bytes(self._prefix.size))
-        except struct.error as error:
+        except (struct.error, UnicodeError) as error:
             msg = f"format must be a struct format such as '>H', not {format!r}: {error}"
             raise ValueError(msg) from error
         if len(value) != 1 or not isinstance(value[0], int) or isinstance(value[0], bool):
@@ -96,21 +102,28 @@ class Prefixed:
         if log.size < body:
             return False, body
         (length,) = self._prefix.unpack(log.read(start, body))
-        stop = body + max(int(length), 0)
+        if length < 0:
+            msg = f"the length at byte {start} is {length}, below 0"
+            raise MismatchError(msg)
+        stop = body + int(length)
         return log.size >= stop, stop
 
 
 def positive(value: object, *, name: str) -> int:
     """Return a count of at least one, or say what is wrong with it."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        msg = f"{name} must be a whole number, not {type(value).__name__} {value!r}"
-        raise TypeError(msg)
-    if value < 1:
-        msg = f"{name} must be at least 1, not {value}"
-        raise ValueError(msg)
-    return value
+    return _whole(value, 1, name)
 
 
 def count_of(value: object, *, name: str) -> int:
     """Return a count of at least zero, or say what is wrong with it."""
-    return 0 if value == 0 and not isinstance(value, bool) else positive(value, name=name)
+    return _whole(value, 0, name)
+
+
+def _whole(value: object, least: int, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"{name} must be a whole number, not {type(value).__name__} {value!r}"
+        raise TypeError(msg)
+    if value < least:
+        msg = f"{name} must be at least {least}, not {value}"
+        raise ValueError(msg)
+    return value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
+from collections import deque
 from typing import Any, Protocol, cast
 
-from pytest_sockets._wire.rendering import show, show_difference
+from pytest_sockets._wire.rendering import show, show_difference, show_value
 from pytest_sockets._wire.spool import ByteLog
 
 
@@ -40,9 +41,15 @@ def as_bytes(value: object, *, name: str) -> bytes:
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(cast("bytearray | memoryview[int]", value))
-    hint = f"; a stream carries bytes: write b{value!r}" if isinstance(value, str) else ""
-    msg = f"{name} must be bytes, not {type(value).__name__} {value!r}{hint}"
+    hint = f"; a socket carries bytes: write {_as_literal(value)}" if isinstance(value, str) else ""
+    msg = f"{name} must be bytes, not {type(value).__name__} {show_value(value)}{hint}"
     raise TypeError(msg)
+
+
+def _as_literal(text: str) -> str:
+    """Return how to write a text as bytes."""
+    shown = show_value(text)
+    return f"b{shown}" if text.isascii() and shown == repr(text) else "it with .encode()"
 
 
 def as_expectation(value: object, *, name: str = "expected") -> Any:
@@ -50,7 +57,7 @@ def as_expectation(value: object, *, name: str = "expected") -> Any:
     if isinstance(value, re.Pattern):
         source: object = cast("Any", value).pattern
         if isinstance(source, str):
-            msg = f"{name} must be a bytes pattern: write re.compile(rb{source!r})"
+            msg = f"{name} must be a bytes pattern: write re.compile({_as_literal(source)})"
             raise TypeError(msg)
         return cast("Any", value)
     if isinstance(value, (str, int, float, bytearray, memoryview)) or value is None:
@@ -71,7 +78,7 @@ def show_expected(expected: Any) -> str:
         return show(expected)
     if isinstance(expected, re.Pattern):
         return f"a match of {cast('re.Pattern[bytes]', expected).pattern!r}"
-    return repr(expected)
+    return show_value(expected)
 
 
 class Whole:
@@ -154,7 +161,7 @@ class Equals(_Lines):
         return Verdict.OPEN
 
     def wanted(self) -> str:
-        return f"something equal to {self._expected!r}"
+        return f"something equal to {show_value(self._expected)}"
 
 
 MISSING: Any = object()
@@ -179,21 +186,50 @@ def claim(expected: Any = MISSING, contains: object = MISSING) -> Claim:
 def pairing(expected: list[Any], actual: list[bytes]) -> dict[int, int]:
     """Match as many of `actual` as can be to one expectation each; return index to index.
 
-    A pattern may match several datagrams, so the first that fits is not always the right one:
-    Kuhn's augmenting paths.
+    Bytes are looked up: nothing else fits where they do, so taking that place is never wrong. A
+    pattern may fit several datagrams, so the first that fits is not always the right one:
+    augmenting paths, as in bipartite matching, searched in breadth.
     """
+    exact: dict[bytes, deque[int]] = {}
+    loose: list[int] = []
+    for slot, wanted in enumerate(expected):
+        if isinstance(wanted, bytes):
+            exact.setdefault(wanted, deque()).append(slot)
+        else:
+            loose.append(slot)
+    found: dict[int, int] = {}
+    rest: list[int] = []
+    for index, data in enumerate(actual):
+        if exact.get(data):
+            found[index] = exact[data].popleft()
+        else:
+            rest.append(index)
     owner: dict[int, int] = {}
+    for index in rest:
+        asker: dict[int, int] = {}  # slot -> the index that came to it on this search
+        queue = deque([index])
+        while queue:
+            current = queue.popleft()
+            for slot in loose:
+                if slot in asker or not matches(expected[slot], actual[current]):
+                    continue
+                asker[slot] = current
+                if slot in owner:
+                    queue.append(owner[slot])
+                    continue
+                queue.clear()
+                _hand_over(slot, asker, found, owner)
+                break
+    return found
 
-    def place(index: int, seen: set[int]) -> bool:
-        for slot, wanted in enumerate(expected):
-            if slot in seen or not matches(wanted, actual[index]):
-                continue
-            seen.add(slot)
-            if slot not in owner or place(owner[slot], seen):
-                owner[slot] = index
-                return True
-        return False
 
-    for index in range(len(actual)):
-        place(index, set())
-    return {index: slot for slot, index in owner.items()}
+def _hand_over(
+    slot: int | None, asker: dict[int, int], found: dict[int, int], owner: dict[int, int]
+) -> None:
+    """Give a free slot to who asked for it, that one's old slot to who asked for that, and on."""
+    while slot is not None:
+        index = asker[slot]
+        owner[slot] = index
+        before = found.get(index)
+        found[index] = slot
+        slot = before

@@ -156,8 +156,8 @@ class Record:
         return Event(time, self.endpoint, self.index, kind, data, peer)
 
 
-def merged(records: Iterable[Record]) -> Iterator[Event]:
-    """Yield the events of several records in the order in which they happened."""
+def merged(records: Iterable[Iterable[Event]]) -> Iterator[Event]:
+    """Yield the events of several records, or transcripts, in the order in which they happened."""
     return heapq.merge(*records, key=_time)
 
 
