@@ -12,7 +12,6 @@ async def greet(address, name):
         return (await stream.receive()).decode().strip()
 
 
-# start: test
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
     return request.param
@@ -29,6 +28,3 @@ async def test_a_conversation(tcp_server):
         with await tcp_server.aio.accept() as conn:
             await conn.aio.expect(b"hello, Ann\n")
             await conn.aio.send(b"hello yourself\n")
-
-
-# end: test

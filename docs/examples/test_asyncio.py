@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 
-# start: client
 async def greet(address, name):
     reader, writer = await asyncio.open_connection(*address)
     try:
@@ -21,10 +20,6 @@ def test_an_echo(echo_server):
     echo_server.assert_received(b"hello, Ann\n")
 
 
-# end: client
-
-
-# start: inline
 async def be_friendly(server):
     with await server.aio.accept() as conn:
         await conn.aio.expect(b"hello, Ann\n")
@@ -40,10 +35,6 @@ def test_a_conversation(tcp_server):
     assert answer == "hello yourself"
 
 
-# end: inline
-
-
-# start: cancelled
 async def ask_for_ever(address):
     reader, writer = await asyncio.open_connection(*address)
     try:
@@ -65,10 +56,6 @@ def test_a_cancelled_client_closes_its_connection(silent_server):
     asyncio.run(cancel_it())
 
 
-# end: cancelled
-
-
-# start: server
 async def answer(reader, writer):
     line = await reader.readline()
     writer.write(line.upper())
@@ -86,6 +73,3 @@ def test_a_server(sockets):
                 await client.aio.expect_eof()
 
     asyncio.run(serve_and_ask())
-
-
-# end: server

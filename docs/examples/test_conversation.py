@@ -24,7 +24,6 @@ def login(address, user, password):
         return command(f"PASS {password}")
 
 
-# start: thread
 @pytest.fixture
 def beside():
     """Run functions in threads, beside the test."""
@@ -47,10 +46,6 @@ def test_login(tcp_server, beside):
     assert answer.result() == "230 welcome"
 
 
-# end: thread
-
-
-# start: error
 def test_a_server_that_goes_away_is_an_error(tcp_server, beside):
     answer = beside(login, tcp_server.address, "ann", "secret")
 
@@ -60,8 +55,6 @@ def test_a_server_that_goes_away_is_an_error(tcp_server, beside):
     with pytest.raises(ConnectionResetError):
         answer.result()
 
-
-# end: error
 
 # start: program
 CLIENT = """
@@ -85,7 +78,6 @@ def test_a_program(tcp_server):
 # end: program
 
 
-# start: half-close
 def upload(address, content):
     """Send all of it, say that this was all, and return what the server makes of it."""
     with socket.create_connection(address) as sock:
@@ -103,6 +95,3 @@ def test_upload(tcp_server, beside):
         conn.close()
 
     assert answer.result() == b"olleh"
-
-
-# end: half-close

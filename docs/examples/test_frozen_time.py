@@ -13,11 +13,7 @@ def send_time(address):
         sock.sendall(datetime.datetime.now().isoformat().encode())
 
 
-# start: test
 def test_the_time_is_sent(tcp_server):
     with freezegun.freeze_time("2030-01-01 12:00"):
         send_time(tcp_server.address)
         tcp_server.assert_received(b"2030-01-01T12:00:00")
-
-
-# end: test

@@ -19,7 +19,6 @@ class Lines(socketserver.StreamRequestHandler):
                 return
 
 
-# start: fixture
 @pytest.fixture
 def server_address():
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Lines) as server:
@@ -30,10 +29,6 @@ def server_address():
         thread.join()
 
 
-# end: fixture
-
-
-# start: first
 def test_a_line_comes_back_in_capitals(raw_client, server_address):
     with raw_client(server_address) as client:
         client.expect(b"ready\n")
@@ -41,10 +36,6 @@ def test_a_line_comes_back_in_capitals(raw_client, server_address):
         client.expect(b"HELLO\n")
 
 
-# end: first
-
-
-# start: junk
 def test_junk_is_refused_and_the_connection_closed(raw_client, server_address):
     with raw_client(server_address) as client:
         client.send(b"\xff\xfe\n")
@@ -52,10 +43,6 @@ def test_junk_is_refused_and_the_connection_closed(raw_client, server_address):
         client.expect_eof()
 
 
-# end: junk
-
-
-# start: pieces
 def test_a_line_may_come_in_pieces(raw_client, server_address):
     with raw_client(server_address) as client:
         client.expect(b"ready\n")
@@ -65,10 +52,6 @@ def test_a_line_may_come_in_pieces(raw_client, server_address):
         assert client.recv_line() == b"BYE\n"
 
 
-# end: pieces
-
-
-# start: end
 def test_half_a_line_is_answered_at_the_end(raw_client, server_address):
     with raw_client(server_address) as client:
         client.send(b"hello")
@@ -76,15 +59,8 @@ def test_half_a_line_is_answered_at_the_end(raw_client, server_address):
         assert client.recv_to_eof() == b"ready\nHELLO"
 
 
-# end: end
-
-
-# start: two
 def test_one_client_does_not_wait_for_another(raw_client, server_address):
     with raw_client(server_address) as slow, raw_client(server_address) as quick:
         slow.send(b"half a li")
         quick.send(b"hello\n")
         quick.expect(b"ready\nHELLO\n")
-
-
-# end: two

@@ -17,7 +17,6 @@ async def greet(address, name):
         await writer.wait_closed()
 
 
-# start: test
 @pytest.mark.asyncio
 async def test_a_conversation(tcp_server):
     client = asyncio.create_task(greet(tcp_server.address, "Ann"))
@@ -27,6 +26,3 @@ async def test_a_conversation(tcp_server):
         await conn.aio.send(b"hello yourself\n")
 
     assert await client == "hello yourself"
-
-
-# end: test

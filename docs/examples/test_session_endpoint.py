@@ -7,17 +7,12 @@ import pytest
 from pytest_sockets import EchoServer, Settings
 
 
-# start: fixture
 @pytest.fixture(scope="session")
 def shared_server():
     with EchoServer(name="shared_server", settings=Settings(timeout=10)) as server:
         yield server
 
 
-# end: fixture
-
-
-# start: tests
 @pytest.fixture
 def client(shared_server):
     """A client of the shared server, and our side of its connection."""
@@ -33,6 +28,3 @@ def test_a_word_comes_back(client, word):
 
     assert sock.recv(100) == word
     connection.assert_received(word)
-
-
-# end: tests

@@ -7,7 +7,6 @@ import pytest
 from pytest_sockets import EchoServer, Settings, WaitTimeout
 
 
-# start: marker
 @pytest.mark.sockets(timeout=30)
 def test_a_slow_client(tcp_server):
     with socket.create_connection(tcp_server.address) as sock:
@@ -16,24 +15,13 @@ def test_a_slow_client(tcp_server):
         tcp_server.accept().expect(b"hello")  # waits up to 30 seconds
 
 
-# end: marker
-
-
-# start: call
 def test_nobody_is_there_yet(tcp_server):
     with pytest.raises(WaitTimeout):
         tcp_server.accept(timeout=0)  # only a connection that has arrived already
 
 
-# end: call
-
-
-# start: without
 def test_without_fixtures():
     with EchoServer(settings=Settings(timeout=30)) as server:
         with socket.create_connection(server.address) as sock:
             sock.sendall(b"hello")
             assert sock.recv(100) == b"hello"
-
-
-# end: without

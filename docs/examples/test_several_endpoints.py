@@ -19,7 +19,6 @@ def send_first(addresses, content):
     raise ConnectionRefusedError("nobody listens")
 
 
-# start: several
 def test_the_second_server_is_left_alone(sockets):
     primary = sockets.tcp_server(name="primary")
     secondary = sockets.tcp_server(name="secondary")
@@ -30,10 +29,6 @@ def test_the_second_server_is_left_alone(sockets):
     secondary.assert_connections(0)
 
 
-# end: several
-
-
-# start: order
 def test_the_log_is_written_before_the_data(sockets):
     log = sockets.udp_peer(name="log")
     store = sockets.tcp_server(name="store")
@@ -47,10 +42,6 @@ def test_the_log_is_written_before_the_data(sockets):
     sockets.assert_order(b"about to store", b"data")
 
 
-# end: order
-
-
-# start: ipv6
 @pytest.mark.sockets(family="ipv6")
 def test_over_ipv6(tcp_server):
     send_first([tcp_server.address], b"hello")
@@ -59,10 +50,6 @@ def test_over_ipv6(tcp_server):
     tcp_server.assert_received(b"hello")
 
 
-# end: ipv6
-
-
-# start: dual
 @pytest.mark.sockets(family="dual")
 def test_both_loopbacks_on_one_port(tcp_server):
     ipv4, ipv6 = tcp_server.addresses
@@ -75,10 +62,6 @@ def test_both_loopbacks_on_one_port(tcp_server):
     second.assert_received(b"over IPv6")
 
 
-# end: dual
-
-
-# start: families
 @pytest.fixture(params=["ipv4", "ipv6", "unix"])
 def server(request, sockets):
     try:
@@ -94,10 +77,6 @@ def test_on_every_family(server, raw_client):
         server.assert_received(b"hello")
 
 
-# end: families
-
-
-# start: host
 def test_by_name(sockets):
     server = sockets.echo_server(host="localhost")
 
@@ -107,10 +86,6 @@ def test_by_name(sockets):
         assert sock.recv(100) == b"hello"
 
 
-# end: host
-
-
-# start: port
 def test_the_same_port_on_another_host(sockets):
     first = sockets.tcp_server(host="127.0.0.1")
     second = sockets.tcp_server(host="127.0.0.2", port=first.port)
@@ -120,10 +95,6 @@ def test_the_same_port_on_another_host(sockets):
     assert send_first([first.address, second.address], b"hello") == second.address
 
 
-# end: port
-
-
-# start: path
 def test_a_given_path(sockets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a relative path is short, wherever the folder is
     server = sockets.unix_server("control.sock")
@@ -135,10 +106,6 @@ def test_a_given_path(sockets, tmp_path, monkeypatch):
     server.assert_received(b"hello")
 
 
-# end: path
-
-
-# start: seqpacket
 def test_packets_in_order(sockets):
     server = sockets.server(family="unix", type=socket.SOCK_SEQPACKET)
 
@@ -152,10 +119,6 @@ def test_packets_in_order(sockets):
         assert packets == [b"first", b"second"]
 
 
-# end: seqpacket
-
-
-# start: other
 def test_a_client_of_virtual_machines(sockets):
     try:
         server = sockets.server(
@@ -168,6 +131,3 @@ def test_a_client_of_virtual_machines(sockets):
     cid, port = server.address
     assert cid == socket.VMADDR_CID_ANY
     assert port != socket.VMADDR_PORT_ANY
-
-
-# end: other

@@ -18,17 +18,12 @@ def shout(address, words, timeout=None):
             return lines.readline().decode().rstrip("\r\n")
 
 
-# start: received
 def test_a_metric_is_one_line(tcp_server):
     send_metric(tcp_server.address, "logins", 1)
 
     tcp_server.assert_received(b"logins:1|c\n")
 
 
-# end: received
-
-
-# start: echo
 def test_the_answer_comes_back_without_its_line_end(echo_server):
     assert shout(echo_server.address, "hello") == "hello"
 
@@ -36,10 +31,6 @@ def test_the_answer_comes_back_without_its_line_end(echo_server):
     echo_server.assert_sent(b"hello\r\n")
 
 
-# end: echo
-
-
-# start: silent
 def test_a_server_that_never_answers_is_given_up(silent_server):
     with pytest.raises(TimeoutError):
         shout(silent_server.address, "hello", timeout=0.1)
@@ -47,10 +38,6 @@ def test_a_server_that_never_answers_is_given_up(silent_server):
     silent_server.assert_received(b"hello\r\n")
 
 
-# end: silent
-
-
-# start: connections
 def test_each_metric_has_a_connection_of_its_own(tcp_server):
     send_metric(tcp_server.address, "logins", 1)
     send_metric(tcp_server.address, "logouts", 2)
@@ -61,10 +48,6 @@ def test_each_metric_has_a_connection_of_its_own(tcp_server):
     second.assert_received(contains=b"logouts")
 
 
-# end: connections
-
-
-# start: ended
 def test_the_client_closes_its_connection(tcp_server):
     send_metric(tcp_server.address, "logins", 1)
 
@@ -73,14 +56,7 @@ def test_the_client_closes_its_connection(tcp_server):
     connection.expect_eof()
 
 
-# end: ended
-
-
-# start: nothing
 def test_connecting_sends_nothing(tcp_server):
     with socket.create_connection(tcp_server.address):
         tcp_server.assert_connections(1)
         tcp_server.assert_nothing_received()
-
-
-# end: nothing

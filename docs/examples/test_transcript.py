@@ -3,7 +3,6 @@
 import socket
 
 
-# start: events
 def test_what_happened(echo_server):
     with socket.create_connection(echo_server.address) as sock:
         sock.sendall(b"hello")
@@ -19,10 +18,6 @@ def test_what_happened(echo_server):
     assert received.connection == 0
 
 
-# end: events
-
-
-# start: after
 def test_a_connection_stays_readable_after_its_end(echo_server):
     with socket.create_connection(echo_server.address) as sock:
         sock.sendall(b"hello")
@@ -34,10 +29,6 @@ def test_a_connection_stays_readable_after_its_end(echo_server):
     assert connection.peer_ended == "eof"
 
 
-# end: after
-
-
-# start: datagrams
 def test_where_a_datagram_came_from(udp_peer):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
@@ -46,6 +37,3 @@ def test_where_a_datagram_came_from(udp_peer):
         (datagram,) = udp_peer.datagrams
         assert datagram.data == b"hello"
         assert datagram.source == sock.getsockname()
-
-
-# end: datagrams

@@ -12,7 +12,6 @@ async def greet(address, name):
         return (await stream.receive_some()).decode().strip()
 
 
-# start: test
 def test_a_conversation(tcp_server):
     answers = []
 
@@ -29,6 +28,3 @@ def test_a_conversation(tcp_server):
 
     trio.run(conversation)
     assert answers == ["hello yourself"]
-
-
-# end: test

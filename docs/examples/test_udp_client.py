@@ -18,47 +18,30 @@ def ask(address, question):
         return sock.recv(512)
 
 
-# start: received
 def test_each_line_is_a_datagram(udp_peer):
     log_to(udp_peer.address, "started", "stopped")
 
     udp_peer.assert_received(b"started", b"stopped")
 
 
-# end: received
-
-
-# start: patterns
 def test_lines_may_come_in_any_order(udp_peer):
     log_to(udp_peer.address, "took 12 ms", "started")
 
     udp_peer.assert_received(b"started", re.compile(rb"took \d+ ms"), any_order=True)
 
 
-# end: patterns
-
-
-# start: sizes
 def test_datagrams_stay_small(udp_peer):
     log_to(udp_peer.address, "a" * 512, "b" * 512)
 
     udp_peer.assert_datagrams(2, max_size=512)
 
 
-# end: sizes
-
-
-# start: echo
 def test_the_client_gets_its_answer(udp_echo_server):
     assert ask(udp_echo_server.address, b"ping") == b"ping"
 
     udp_echo_server.assert_received(b"ping")
 
 
-# end: echo
-
-
-# start: answer
 def test_an_answer_goes_to_where_the_question_came_from(udp_peer):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(b"what time is it?", udp_peer.address)
@@ -69,6 +52,3 @@ def test_an_answer_goes_to_where_the_question_came_from(udp_peer):
         client.settimeout(10)
         assert client.recv(512) == b"noon"
         assert question.source[1] == client.getsockname()[1]
-
-
-# end: answer

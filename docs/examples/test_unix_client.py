@@ -18,7 +18,6 @@ def run_command(path, command):
         return sock.makefile("rb").read()
 
 
-# start: stream
 def test_a_command_is_sent_to_its_end(unix_server):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(unix_server.path)
@@ -27,30 +26,18 @@ def test_a_command_is_sent_to_its_end(unix_server):
     unix_server.assert_received(b"reload\n")
 
 
-# end: stream
-
-
-# start: echo
 def test_a_command_gets_its_answer(sockets, tmp_path):
     server = sockets.echo_server(family="unix")
 
     assert run_command(server.path, b"reload\n") == b"reload\n"
 
 
-# end: echo
-
-
-# start: datagram
 def test_the_service_says_that_it_is_ready(unix_datagram_peer):
     notify(unix_datagram_peer.path, b"READY=1")
 
     unix_datagram_peer.assert_received(b"READY=1")
 
 
-# end: datagram
-
-
-# start: abstract
 def test_a_name_needs_no_file(sockets):
     peer = sockets.unix_datagram_peer(abstract=True)
 
@@ -60,10 +47,6 @@ def test_a_name_needs_no_file(sockets):
     peer.assert_received(b"READY=1")
 
 
-# end: abstract
-
-
-# start: pair
 def test_a_socket_that_is_handed_over(unix_socket_pair):
     sock, peer = unix_socket_pair
 
@@ -72,6 +55,3 @@ def test_a_socket_that_is_handed_over(unix_socket_pair):
 
     peer.send(b"goodbye\n")
     assert sock.recv(100) == b"goodbye\n"
-
-
-# end: pair
