@@ -126,8 +126,8 @@ class SocketPair(SingleStream):
         return iter((self._socket, self._connection))
 
     def _stop(self) -> None:
+        super()._stop()  # first: an EOF that is our own doing would stand in the record as theirs
         self._socket.close()
-        super()._stop()
 
 
 class DatagramPair(DatagramEndpoint):

@@ -1,0 +1,146 @@
+"""A recorded `Connection` of every kind, with a plain socket of the standard library at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_sockets import Connection, Sockets
+
+PATIENCE = 60.0
+"""Seconds before a plain socket gives up, so that a broken endpoint fails a test, not a run."""
+FOREVER = 3600.0
+"""For verbs that have to end by themselves: one that waits instead meets pytest-timeout."""
+Verb = Callable[..., Any]
+
+CONSUMING: dict[str, tuple[Verb, bytes]] = {
+    "recv": (lambda conn, **how: conn.recv(1, **how), b"a"),
+    "recv_exactly": (lambda conn, **how: conn.recv_exactly(2, **how), b"bc"),
+    "recv_line": (lambda conn, **how: conn.recv_line(**how), b"one\n"),
+    "recv_until": (lambda conn, **how: conn.recv_until(b"\r\n", **how), b"two\n\r\n"),
+    "recv_prefixed": (lambda conn, **how: b"\0\3" + conn.recv_prefixed(">H", **how), b"\0\3xyz"),
+    "expect": (lambda conn, **how: conn.expect(b"OK\n", **how), b"OK\n"),
+    "expect_until": (
+        lambda conn, **how: conn.expect(re.compile(rb"\d+;"), until=b";", **how)[0],
+        b"123;",
+    ),
+    "expect_size": (lambda conn, **how: conn.expect(re.compile(rb"\d+"), until=2, **how)[0], b"45"),
+    "recv_to_eof": (lambda conn, **how: conn.recv_to_eof(**how), b"the\nrest;"),
+}
+"""Each consuming verb, and the bytes that satisfy it."""
+
+
+@dataclass
+class Ends:
+    """Both ends of one stream."""
+
+    conn: Connection
+    peer: socket.socket
+    is_tcp: bool
+
+    def reset_by_peer(self) -> None:
+        """Have the peer end with a reset, as its family does it."""
+        if self.is_tcp:
+            abort(self.peer)
+        else:  # AF_UNIX has no RST: closing with unread bytes is what the other end sees as one
+            self.conn.send(b"never read")
+            self.peer.close()
+
+
+def family_of(address: Any) -> int:
+    """Return the family of an address as this package hands it out."""
+    if isinstance(address, str):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def plain_client(address: Any) -> socket.socket:
+    """Connect with the standard library."""
+    sock = socket.socket(family_of(address))
+    sock.settimeout(PATIENCE)
+    sock.connect(address)
+    return sock
+
+
+def abort(sock: socket.socket) -> None:
+    """Close with RST (socket(7): SO_LINGER of 0 seconds)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def read_to_eof(sock: socket.socket) -> bytes:
+    """Read with the standard library until the other end has sent EOF."""
+    return b"".join(iter(lambda: sock.recv(1 << 20), b""))
+
+
+@contextlib.contextmanager
+def _accepted(sockets: Sockets, **options: Any) -> Iterator[tuple[Connection, socket.socket]]:
+    server = sockets.stream_server(**options)
+    with plain_client(server.address) as peer:
+        yield server.accept(), peer
+
+
+@contextlib.contextmanager
+def _abstract(sockets: Sockets) -> Iterator[tuple[Connection, socket.socket]]:
+    server = sockets.unix_server(abstract=True)
+    with plain_client(server.address) as peer:
+        yield server.accept(), peer
+
+
+@contextlib.contextmanager
+def _opened(
+    sockets: Sockets, family: int, address: Any
+) -> Iterator[tuple[Connection, socket.socket]]:
+    with socket.socket(family) as listener:
+        listener.bind(address)
+        listener.listen()
+        listener.settimeout(PATIENCE)
+        conn = sockets.connect(listener.getsockname())
+        peer, _ = listener.accept()
+    with peer:
+        peer.settimeout(PATIENCE)
+        yield conn, peer
+
+
+@contextlib.contextmanager
+def _opened_path(sockets: Sockets) -> Iterator[tuple[Connection, socket.socket]]:
+    with tempfile.TemporaryDirectory(prefix="ends-", dir="/tmp") as folder:
+        with _opened(sockets, socket.AF_UNIX, f"{folder}/s") as ends:
+            yield ends
+
+
+@contextlib.contextmanager
+def _pair(pair: Any) -> Iterator[tuple[Connection, socket.socket]]:
+    pair.socket.settimeout(PATIENCE)
+    yield pair.peer, pair.socket
+
+
+Opener = Callable[[Sockets], contextlib.AbstractContextManager[tuple[Connection, socket.socket]]]
+
+STREAMS: dict[str, tuple[bool, Opener]] = {
+    "accepted-ipv4": (True, lambda sockets: _accepted(sockets, family="ipv4")),
+    "accepted-ipv6": (True, lambda sockets: _accepted(sockets, family="ipv6")),
+    "accepted-path": (False, lambda sockets: _accepted(sockets, family="unix")),
+    "accepted-abstract": (False, _abstract),
+    "client-ipv4": (True, lambda sockets: _opened(sockets, socket.AF_INET, ("127.0.0.1", 0))),
+    "client-ipv6": (True, lambda sockets: _opened(sockets, socket.AF_INET6, ("::1", 0))),
+    "client-path": (False, _opened_path),
+    "client-abstract": (False, lambda sockets: _opened(sockets, socket.AF_UNIX, "")),
+    "pair-tcp": (True, lambda sockets: _pair(sockets.tcp_socket_pair())),
+    "pair-unix": (False, lambda sockets: _pair(sockets.unix_socket_pair())),
+}
+"""Every kind of stream: the side that we record, and what carries it."""
+
+
+@contextlib.contextmanager
+def open_ends(sockets: Sockets, kind: str) -> Iterator[Ends]:
+    """Open both ends of one kind of stream."""
+    is_tcp, opener = STREAMS[kind]
+    with opener(sockets) as (conn, peer):
+        yield Ends(conn, peer, is_tcp)
