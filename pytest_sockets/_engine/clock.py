@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import threading
 import time
 
@@ -42,8 +42,9 @@ class Clock:
 
     def patience(self) -> float:
         """Return seconds that stand still while a debugger has the test; deadlines run on them."""
-        now = self._now() if self._paused_at is None else self._paused_at
-        return (now - self._paused_for) * 1e-9
+        with self._lock:
+            now = self._now() if self._paused_at is None else self._paused_at
+            return (now - self._paused_for) * 1e-9
 
     def _after_fork(self) -> None:
         """Replace the lock, which another thread of the parent may have held."""
@@ -51,14 +52,16 @@ class Clock:
 
     def pause(self) -> None:
         """Let no deadline come nearer until `resume`."""
-        if self._paused_at is None:
-            self._paused_at = self._now()
+        with self._lock:
+            if self._paused_at is None:
+                self._paused_at = self._now()
 
     def resume(self) -> None:
         """Let deadlines run again."""
-        if self._paused_at is not None:
-            self._paused_for += self._now() - self._paused_at
-            self._paused_at = None
+        with self._lock:
+            if self._paused_at is not None:
+                self._paused_for += self._now() - self._paused_at
+                self._paused_at = None
 
 
 CLOCK = Clock()
@@ -87,7 +90,7 @@ def as_seconds(value: object, *, name: str = "timeout") -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         msg = f"{name} must be a number of seconds, not {type(value).__name__} {value!r}"
         raise TypeError(msg)
-    if not 0 <= value < math.inf:
+    if not 0 <= value <= sys.float_info.max:  # nan is neither; an int can be larger than any float
         msg = f"{name} must be a number of seconds, 0 or more and finite, not {value!r}"
         raise ValueError(msg)
     return float(value)
