@@ -118,7 +118,7 @@ class Latch:
 
     def wait(self, deadline: Deadline) -> bool:
         """Block until opened; `False` when the deadline came first."""
-        while not self._lock.acquire(timeout=deadline.remaining()):
+        while not self._lock.acquire(timeout=min(deadline.remaining(), _thread.TIMEOUT_MAX)):
             if not deadline.remaining():  # else it was paused meanwhile
                 return False
         return True

@@ -1,15 +1,14 @@
 import math
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
 
 import freezegun
 import pytest
 import time_machine
+from threads import eager_threads
 
 from pytest_sockets._engine import clock
 from pytest_sockets._engine.clock import CLOCK, Clock, Deadline, as_seconds
@@ -38,17 +37,6 @@ def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
     hand_clock = HandClock()
     monkeypatch.setattr(clock, "CLOCK", hand_clock)
     return hand_clock
-
-
-@contextmanager
-def eager_threads() -> Iterator[None]:
-    """Let threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def test_stamps_of_many_threads_are_in_one_strict_order() -> None:
