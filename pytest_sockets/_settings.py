@@ -1,12 +1,14 @@
-"""The settings, declared apart from the plugin.
+"""The settings and hooks, declared apart from the plugin.
 
-With `-p no:sockets` a project's own ini keys and markers stay known, so that neither
-`--strict-config` nor `--strict-markers` fails.
+With `-p no:sockets` a project's own ini keys, markers and hook functions stay known, so that
+neither `--strict-config` nor `--strict-markers` nor pluggy fails.
 """
 
 from __future__ import annotations
 
 import pytest
+
+from pytest_sockets import hookspecs
 
 REPORTS = ("full", "short", "off")
 MARKER = (
@@ -18,17 +20,19 @@ MARKER = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare ini keys and options."""
     parser.addini(
-        "sockets_timeout", "seconds that a wait on a socket endpoint takes at most", default="5.0"
+        "sockets_timeout", "seconds that a wait on a socket endpoint takes at most", "float", 5.0
     )
     parser.addini(
         "sockets_timeout_factor",
         "multiplies every timeout, for slow machines (environment: PYTEST_SOCKETS_TIMEOUT_FACTOR)",
-        default="1.0",
+        "float",
+        1.0,
     )
     parser.addini(
         "sockets_record_limit",
         "bytes of an endpoint's record kept in memory; the rest goes to a temporary file",
-        default=str(64 * 1024 * 1024),
+        "int",
+        64 * 1024 * 1024,
     )
     parser.addini(
         "sockets_report",
@@ -50,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="seed of sockets.seed for every test, as a failed test's report shows it",
     )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks."""
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -25,16 +25,13 @@ from pytest_sockets import (
     UnixDatagramPeer,
     UnixServer,
     UnsupportedError,
-    hookspecs,
+    _settings,
 )
 from pytest_sockets._endpoints import registry
-from pytest_sockets._endpoints.attempt import Attempt
+from pytest_sockets._endpoints.attempt import Attempt, explain
 from pytest_sockets._endpoints.endpoint import raise_problems
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._report import section
-from pytest_sockets._settings import REPORTS
-
-pytest_plugins = ("pytest_sockets._settings",)
 
 FACTOR_VARIABLE = "PYTEST_SOCKETS_TIMEOUT_FACTOR"
 MARKER_ARGUMENTS = ("timeout", "family")
@@ -63,6 +60,8 @@ class SocketsPlugin:
         registry.observers.remove(self._on_opened)
 
     def _on_opened(self, endpoint: Endpoint) -> None:
+        if registry.observers[-1] != self._on_opened:
+            return  # a run of pytest inside a test (pytester) keeps its endpoints to itself
         if self._item is not None:
             self._item.stash[ATTEMPT].opened.append(endpoint)
         self._config.hook.pytest_sockets_endpoint_opened(item=self._item, endpoint=endpoint)
@@ -72,6 +71,7 @@ class SocketsPlugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         """Begin an attempt, before any fixture is set up."""
+        __tracebackhide__ = True  # else the report of every failing fixture would show this frame
         attempt = item.stash[ATTEMPT] = Attempt()
         self._item = item
         _allow_loopback(item)
@@ -85,11 +85,15 @@ class SocketsPlugin:
         yield from _phase(attempt)
         problems = attempt.problems()
         if problems:
+            # unittest keeps a test's own failure aside and reports it in place of what we raise.
+            for kept in getattr(item, "_excinfo", None) or ():
+                explain(kept.value, problems)
             raise_problems(problems)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         """End an attempt, after the last fixture was torn down."""
+        __tracebackhide__ = True
         attempt = item.stash.get(ATTEMPT, None)
         try:
             if attempt is None:
@@ -133,19 +137,21 @@ class SocketsPlugin:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare our hooks."""
-    pluginmanager.add_hookspecs(hookspecs)
+    """Declare settings and hooks where no entry point did it, as with plugin autoload off."""
+    if not pluginmanager.has_plugin(_settings.__name__):
+        pluginmanager.register(_settings, _settings.__name__)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings and start listening to endpoints."""
-    _settings(config)
+    _settings_of(config)
     _report_style(config)
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
 
 
 def _phase(attempt: Attempt) -> Generator[None, None, None]:
     """Let a phase run; where it fails, show what went wrong on our side as its cause."""
+    __tracebackhide__ = True
     try:
         yield
     except (Exception, pytest.fail.Exception) as error:
@@ -166,40 +172,28 @@ def _add_section(report: pytest.TestReport, title: str, content: str) -> None:
 # -- settings
 
 
-def _settings(config: pytest.Config) -> Settings:
+def _settings_of(config: pytest.Config) -> Settings:
     """Return what the ini file and the environment ask for."""
-    factor = os.environ.get(FACTOR_VARIABLE)
-    try:
-        return Settings(
-            timeout=_number(config, "sockets_timeout", float),
-            timeout_factor=(
-                _number(config, "sockets_timeout_factor", float)
-                if factor is None
-                else _parse(FACTOR_VARIABLE, factor, float)
-            ),
-            record_limit=_number(config, "sockets_record_limit", int),
-        )
-    except ValueError as error:
-        raise pytest.UsageError(f"pytest-sockets: {error}") from None
-
-
-def _number(config: pytest.Config, key: str, kind: Callable[[str], Any]) -> Any:
-    return _parse(key, str(config.getini(key)), kind)
-
-
-def _parse(key: str, text: str, kind: Callable[[str], Any]) -> Any:
-    try:
-        return kind(text.replace("_", ""))
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        msg = f"{key} must be {what}, not {text!r}"
-        raise ValueError(msg) from None
+    values: dict[str, Any] = {}
+    for name in ("timeout", "timeout_factor", "record_limit"):
+        key = f"sockets_{name}"
+        try:
+            if name == "timeout_factor" and FACTOR_VARIABLE in os.environ:
+                key = FACTOR_VARIABLE
+                values[name] = float(os.environ[key])
+            else:
+                values[name] = config.getini(key)
+            Settings(**values)
+        except (TypeError, ValueError, pytest.UsageError) as error:
+            raise pytest.UsageError(f"pytest-sockets: {key}: {error}") from None
+    return Settings(**values)
 
 
 def _report_style(config: pytest.Config) -> str:
     style = config.getoption("--sockets-report") or str(config.getini("sockets_report"))
-    if style not in REPORTS:
-        msg = f"pytest-sockets: sockets_report must be one of {', '.join(REPORTS)}, not {style!r}"
+    if style not in _settings.REPORTS:
+        styles = ", ".join(_settings.REPORTS)
+        msg = f"pytest-sockets: sockets_report must be one of {styles}, not {style!r}"
         raise pytest.UsageError(msg)
     return str(style)
 
@@ -211,8 +205,8 @@ def _marked(item: pytest.Item) -> dict[str, Any]:
         unknown = [repr(arg) for arg in mark.args]
         unknown += [f"{key}=" for key in mark.kwargs if key not in MARKER_ARGUMENTS]
         if unknown:
-            known = ", ".join(f"{key}=" for key in MARKER_ARGUMENTS)
-            msg = f"@pytest.mark.sockets takes {known}, not {', '.join(unknown)}"
+            known = " and ".join(f"{key}=" for key in MARKER_ARGUMENTS)
+            msg = f"it takes {known}, not {', '.join(unknown)}"
             raise TypeError(msg)
         for key, value in mark.kwargs.items():
             merged.setdefault(key, value)
@@ -251,11 +245,15 @@ def _allow_loopback(item: pytest.Item) -> None:
 @pytest.fixture
 def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
     item = cast("pytest.Item", cast("Any", request).node)
-    marked = _marked(item)
-    settings = _settings(request.config)
-    if marked.get("timeout") is not None:
-        settings = replace(settings, timeout=marked["timeout"])
-    with closing(Sockets(settings, family=marked.get("family"), seed=_seed(item))) as sockets:
+    settings = _settings_of(request.config)
+    try:
+        marked = _marked(item)
+        if marked.get("timeout") is not None:
+            settings = replace(settings, timeout=marked["timeout"])
+        sockets = Sockets(settings, family=marked.get("family"), seed=_seed(item))
+    except (TypeError, ValueError) as error:
+        raise _bad_marker(error) from None
+    with closing(sockets):
         yield sockets
 
 
@@ -264,6 +262,12 @@ def _open(method: Callable[[], E]) -> E:
         return method()
     except UnsupportedError as error:
         pytest.skip(str(error))
+    except ValueError as error:  # nothing but the marker gives arguments here
+        raise _bad_marker(error) from None
+
+
+def _bad_marker(error: Exception) -> BaseException:
+    return pytest.fail.Exception(f"@pytest.mark.sockets: {error}", pytrace=False)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_sockets._endpoints import registry
-from pytest_sockets._endpoints.endpoint import Endpoint
+from pytest_sockets._endpoints.endpoint import Endpoint, add_notes
 from pytest_sockets._engine.clock import CLOCK
 
 
@@ -47,20 +47,34 @@ class Attempt:
 
         The root of a chain is shown first, and the error keeps its type for `xfail(raises=)`.
         """
-        root = _root(error)
-        problems = [problem for problem in self.problems() if problem is not root]
-        if problems:
-            for other in problems[1:]:
-                problems[0].add_note(f"also: {other}")
-            root.__cause__ = problems[0]
+        explain(error, self.problems())
 
 
-def _root(error: BaseException) -> BaseException:
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if deeper is None:
-            break
-        error = deeper
-    return error
+def explain(error: BaseException, problems: list[Exception]) -> None:
+    """Make the oldest problem the root cause of an error, and the others its notes.
+
+    A wait may have raised a problem already: then that one gets the notes.
+    """
+    if not problems:
+        return
+    chain = _chain(error)
+    raised = [problem for problem in problems if _is_in(problem, chain)]
+    shown = (raised or problems)[0]
+    add_notes(shown, problems)
+    if not raised:
+        chain[-1].__cause__ = shown
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and what led to it, as far as a traceback shows it."""
+    chain = [error]
+    while True:
+        last = chain[-1]
+        deeper = last.__cause__ or (None if last.__suppress_context__ else last.__context__)
+        if deeper is None or _is_in(deeper, chain):
+            return chain
+        chain.append(deeper)
+
+
+def _is_in(error: BaseException, chain: list[BaseException]) -> bool:
+    return any(error is link for link in chain)  # by identity: an error may have any `==`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn, TypeVar
@@ -40,7 +41,9 @@ class Settings:
     def __post_init__(self) -> None:
         as_seconds(self.timeout)
         if not as_seconds(self.timeout_factor, name="timeout_factor"):
-            msg = "timeout_factor must be above 0: it multiplies every timeout"
+            msg = (
+                f"timeout_factor must be above 0, not {self.timeout_factor}: it multiplies timeouts"
+            )
             raise ValueError(msg)
         count_of(self.record_limit, name="record_limit")
 
@@ -274,12 +277,16 @@ class Endpoint:
         return f"<{type(self).__name__} {place}, {summary}, {state}>"
 
 
-def raise_problems(problems: list[Exception] | tuple[Exception, ...]) -> NoReturn:
+def raise_problems(problems: Sequence[Exception]) -> NoReturn:
     """Raise the first problem with the others as notes."""
     __tracebackhide__ = True
-    first, *others = problems
-    for other in others:
+    add_notes(problems[0], problems)
+    raise problems[0]
+
+
+def add_notes(shown: Exception, problems: Sequence[Exception]) -> None:
+    """Note on one problem the others, once each."""
+    for other in problems:
         note = f"also: {other}"
-        if note not in getattr(first, "__notes__", ()):
-            first.add_note(note)
-    raise first
+        if other is not shown and note not in getattr(shown, "__notes__", ()):
+            shown.add_note(note)

@@ -28,6 +28,7 @@ from pytest_sockets._endpoints.servers import (
     UnixServer,
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair, open_connection
+from pytest_sockets._engine.binding import check_family
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.events import Event
@@ -52,7 +53,7 @@ class Sockets:
         self, settings: Settings | None = None, *, family: str | None = None, seed: int = 0
     ) -> None:
         self._settings = settings or Settings()
-        self._family = family
+        self._family = None if family is None else check_family(family)
         self._seed = seed
         self._endpoints: list[Endpoint] = []
         self._names: dict[str, int] = {}
