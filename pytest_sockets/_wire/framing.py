@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.matching import as_bytes
-from pytest_sockets._wire.rendering import show
+from pytest_sockets._wire.rendering import count, show
 from pytest_sockets._wire.spool import ByteLog
 
 
@@ -33,7 +33,7 @@ class UpTo:
 
     def __init__(self, n: int) -> None:
         self._most = positive(n, name="n")
-        self.wanted = f"up to {self._most} bytes"
+        self.wanted = f"up to {count(self._most, 'byte')}"
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
         if log.size > start:
@@ -46,7 +46,7 @@ class Exactly:
 
     def __init__(self, n: int) -> None:
         self._count = positive(n, name="n")
-        self.wanted = f"{self._count} bytes"
+        self.wanted = count(self._count, "byte")
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
         stop = start + self._count

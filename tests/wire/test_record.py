@@ -120,11 +120,8 @@ def test_several_records_merge_into_one_order_and_can_be_shortened_in_the_middle
     events = [write(records[which], START + time, step) for time, (which, step) in enumerate(steps)]
     assert list(merged(records)) == events
     omitted = max(0, len(events) - head - tail)
-    if omitted:
-        expected = events[:head], omitted, events[len(events) - tail :]
-    else:
-        expected = events, 0, []
-    assert ends(records, head, tail) == expected
+    shortened = events[:head], omitted, events[len(events) - tail :]
+    assert ends(records, head, tail) == (shortened if omitted else (events, 0, []))
 
 
 @pytest.mark.parametrize("direction", [iter, reversed])
