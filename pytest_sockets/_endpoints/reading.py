@@ -169,17 +169,16 @@ class Reading(StreamView):
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
                 unread = self._log.read(self._consumed)
-                ended = stream.peer_ended
-            if unread:
-                came = f"{count(len(unread), 'byte')} came: {show(unread)}"
-                msg = f"{self._label} expected EOF, but {came}"
-                raise MismatchError(msg)
-            if ended == "eof":
-                return
-            if ended == "reset":
-                msg = f"{self._label} expected EOF, but {self._why_over('received')}"
-                raise MismatchError(msg)
-            self._check_readable()
+                if unread:
+                    came = f"{count(len(unread), 'byte')} came: {show(unread)}"
+                    msg = f"{self._label} expected EOF, but {came}"
+                    raise MismatchError(msg)
+                if stream.peer_ended == "eof":
+                    return
+                if stream.peer_ended == "reset":
+                    msg = f"{self._label} expected EOF, but {self._why_over('received')}"
+                    raise MismatchError(msg)
+                self._check_readable()
             if late:
                 msg = f"{self._label}: waited {deadline} for EOF; the peer has not closed its side"
                 raise WaitTimeout(msg)

@@ -146,11 +146,12 @@ class StreamView:
                     data = log.read(self._consumed, offset)
                     self._consumed = offset
                     return data
-                unread = log.read(self._consumed)
-            if at_eof and self._stream.peer_ended == "eof":
-                return b""
-            self._check_readable(f"{name} wanted {frame.wanted}", unread)
+                # Under the same lock as the look: an end that came behind it has bytes before it.
+                if at_eof and self._stream.peer_ended == "eof":
+                    return b""
+                self._check_readable(f"{name} wanted {frame.wanted}")
             if late:
+                unread = log.read(self._consumed)
                 msg = (
                     f"{self._label}: {name} waited {deadline} for {frame.wanted}\n"
                     f"  unread so far: {show(unread)} ({count(len(unread), 'byte')})"
@@ -162,16 +163,17 @@ class StreamView:
         """Wait for EOF; a reset is an error."""
         ended = yield from self._wait_peer_end(timeout, "EOF")
         if ended != "eof":
-            self._check_readable(f"{name} wanted EOF", self._log.read(self._consumed))
+            self._check_readable(f"{name} wanted EOF")
 
     def _wait_peer_end(self, timeout: float | None, what: str) -> Steps[PeerEnd]:
         deadline = self._endpoint._deadline(timeout)
         late = False
         while True:
-            self._endpoint._raise_problem()
-            if self._stream.peer_ended is not None:
-                return self._stream.peer_ended
-            self._check_readable(f"it waited for {what}")
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()
+                if self._stream.peer_ended is not None:
+                    return self._stream.peer_ended
+                self._check_readable(f"it waited for {what}")
             if late:
                 msg = (
                     f"{self._label}: waited {deadline} for {what}; the peer has not ended its side"
@@ -187,10 +189,11 @@ class StreamView:
             )
             raise SocketsError(msg)
 
-    def _check_readable(self, wanted: str = "", unread: bytes = b"") -> None:
+    def _check_readable(self, wanted: str = "") -> None:
         over = self._why_over("received")
         if over is None:
             return
+        unread = self._log.read(self._consumed)
         if self._endpoint.is_closed and self._stream.peer_ended is None:
             self._endpoint._raise_closed()
         tail = f", but {over}" if wanted else over
