@@ -13,7 +13,14 @@ from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.place import Place
-from pytest_sockets._engine.binding import LOOPBACK, accept_from, new_socket, plain, supported
+from pytest_sockets._engine.binding import (
+    LOOPBACK,
+    accept_from,
+    new_socket,
+    plain,
+    refuse,
+    resolve_port,
+)
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.selector import WRITE
@@ -51,6 +58,11 @@ class SingleStream(Endpoint):
 
     def _on_end(self, stream: Stream) -> None:
         """See `Owner`: there is only one connection to count."""
+
+    def _fail(self, error: Exception) -> None:
+        """Make an error a problem, and end the connection: its peer fails now, not later."""
+        super()._fail(error)
+        self._stream.reset()
 
     def _signals(self) -> tuple[Signal, ...]:
         stream = self._stream
@@ -174,8 +186,11 @@ def _unix_pair(type: str) -> tuple[_socket.socket, PlainSocket]:
     if type not in types:
         msg = f"type of a pair must be one of {', '.join(types)}, not {type!r}"
         raise ValueError(msg)
-    with supported(f"AF_UNIX {type} pair"):
+    try:
         ours, theirs = _socket.socketpair(socket.AF_UNIX, types[type])
+    except OSError as error:
+        refuse(error, f"AF_UNIX {type} pair")
+        raise
     ours.setblocking(False)
     plain_end = PlainSocket(socket.AF_UNIX, types[type], 0, fileno=theirs.detach())
     return ours, plain_end
@@ -243,7 +258,7 @@ def open_connection(
                 finally:
                     selector.remove(sock.fileno())
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if not woken:
+                if not woken and not code and not _is_connected(sock):
                     msg = f"connecting to {show_address(plain(candidate, target))} took {deadline}"
                     raise TimeoutError(errno.ETIMEDOUT, msg)
             if code:
@@ -264,6 +279,15 @@ def open_connection(
     raise refusal
 
 
+def _is_connected(sock: _socket.socket) -> bool:
+    # Asked at the deadline: a busy machine must not make a late answer of one that is there.
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 def _candidates(address: Any, family: int | None) -> list[tuple[int, Any]]:
     if family is not None and family not in LOOPBACK and family != socket.AF_UNIX:
         return [(family, address)]
@@ -275,5 +299,6 @@ def _candidates(address: Any, family: int | None) -> list[tuple[int, Any]]:
     except (TypeError, ValueError):
         msg = f"address must be a (host, port) pair or an AF_UNIX path, not {address!r}"
         raise TypeError(msg) from None
-    found = _socket.getaddrinfo(host, port, family or 0, socket.SOCK_STREAM)
+    number = resolve_port(port, socket.SOCK_STREAM)  # getaddrinfo takes 65,616 for 80
+    found = _socket.getaddrinfo(host, number, family or 0, socket.SOCK_STREAM)
     return [(int(entry[0]), entry[4]) for entry in found]

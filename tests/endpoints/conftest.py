@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_sockets import Settings, Sockets
+from pytest_sockets._endpoints import registry
 from stream_ends import PATIENCE, STREAMS, Ends, open_ends
 
 
@@ -17,3 +18,9 @@ def sockets() -> Iterator[Sockets]:
 def ends(request: pytest.FixtureRequest, sockets: Sockets) -> Iterator[Ends]:
     with open_ends(sockets, request.param) as ends:
         yield ends
+
+
+@pytest.fixture
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The plugin fails a test for a problem of any endpoint opened in it; these tests want one.
+    monkeypatch.setattr(registry, "observers", [])

@@ -1,12 +1,16 @@
-import re
+import errno
 import socket
+import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
 
 import pytest
-from stream_ends import CONSUMING, FOREVER, Ends, abort, plain_client
 
-from pytest_sockets import EchoServer, MismatchError, PeerGoneError, Sockets, TCPServer, WaitTimeout
+from pytest_sockets import EndpointError, Sockets
+from stream_ends import CONSUMING, FOREVER, STREAMS, Ends, abort, open_ends, plain_client
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -14,7 +18,7 @@ pytestmark = pytest.mark.timeout(120)
 class Interrupted:
     """An endpoint's lock, behind whose first release by this thread something happens."""
 
-    def __init__(self, lock: threading.RLock, action: Callable[[], object]) -> None:
+    def __init__(self, lock: Any, action: Callable[[], object]) -> None:
         self._lock = lock
         self._action: Callable[[], object] | None = action
         self._caller = threading.get_ident()
@@ -62,3 +66,129 @@ def test_a_reset_that_comes_while_a_verb_looks_is_not_missed(ends: Ends) -> None
         ends.conn.send(b"never read")
     interrupt(ends, lambda: abort(ends.peer))
     ends.conn.expect_reset(timeout=FOREVER)
+
+
+# -- a problem on our side
+
+
+@pytest.mark.usefixtures("unwatched")
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_problem_resets_the_connection_and_is_raised_by_every_wait(kind: str) -> None:
+    # Not the fixture, which would raise the problem once more at its end.
+    with closing(Sockets()) as sockets, open_ends(sockets, kind) as ends:
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(ends.conn.recv, 1, timeout=FOREVER)
+            ends.conn.endpoint._fail(RuntimeError("out of ink"))
+            with pytest.raises(EndpointError, match="failed on its own side: out of ink") as caught:
+                waiting.result()
+        assert isinstance(caught.value.__cause__, RuntimeError)
+        if ends.is_tcp:
+            with pytest.raises(ConnectionResetError):
+                ends.peer.recv(1)
+        else:
+            assert ends.peer.recv(1) == b""
+        assert ends.conn.is_closed
+        with pytest.raises(EndpointError):
+            ends.conn.assert_received(b"")
+        with pytest.raises(EndpointError):
+            ends.conn.send(b"x")
+
+
+# -- the client side
+
+
+def test_connecting_to_a_port_where_nobody_listens_is_refused(sockets: Sockets) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        where = "127.0.0.1:{1}".format(*bound.getsockname())
+        with pytest.raises(ConnectionRefusedError, match=where) as caught:
+            sockets.connect(bound.getsockname())
+    assert caught.value.errno == errno.ECONNREFUSED
+    assert sockets.endpoints == ()
+
+
+def test_connecting_to_a_missing_path_is_file_not_found(sockets: Sockets) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        with pytest.raises(FileNotFoundError, match=r"No such file or directory: .*/nothing"):
+            sockets.connect(f"{folder}/nothing")
+
+
+def test_connecting_into_silence_times_out(sockets: Sockets) -> None:
+    with socket.socket() as full, socket.socket() as filler:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # takes one connection; SYNs after it are dropped (listen(2), Linux)
+        filler.connect(full.getsockname())
+        with pytest.raises(TimeoutError, match=r"connecting to 127\.0\.0\.1:\d+ took 0 s"):
+            sockets.connect(full.getsockname(), timeout=0)
+
+
+@pytest.mark.parametrize("port", [int, str], ids=["number", "numeric_string"])
+def test_connecting_to_a_name_tries_its_addresses(
+    sockets: Sockets, port: Callable[[int], Any]
+) -> None:
+    server = sockets.tcp_server(family="ipv4")
+    conn = sockets.connect(("localhost", port(server.port)))
+    server.accept().send(b"hello")
+    conn.expect(b"hello")
+    assert conn.peer_address == server.address
+
+
+# -- what it is
+
+
+@pytest.mark.parametrize(
+    ("family", "bind"),
+    [
+        (socket.AF_INET, ("127.0.0.1", 0)),
+        (socket.AF_INET6, ("::1", 0)),
+        (socket.AF_UNIX, ""),
+        (socket.AF_UNIX, None),
+    ],
+    ids=["ipv4", "ipv6", "abstract", "unnamed"],
+)
+def test_peer_address_is_what_the_standard_library_connects_to(
+    sockets: Sockets, family: int, bind: Any
+) -> None:
+    names = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6", socket.AF_UNIX: "unix"}
+    server = sockets.stream_server(family=names[family])
+    with socket.socket(family) as client:
+        if bind is not None:
+            client.bind(bind)
+        client.connect(server.address)
+        found = server.accept().peer_address
+        local = client.getsockname()
+    if family == socket.AF_UNIX:
+        local = local.decode() if local else None
+    elif family == socket.AF_INET6:
+        local = local[:2]
+    assert found == local
+
+
+def test_a_connection_shows_what_it_is(sockets: Sockets) -> None:
+    server = sockets.tcp_server(name="primary")
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        assert repr(conn) == "<Connection 0 of primary, received 0, sent 0, open>"
+        client.sendall(b"abc")
+        client.shutdown(socket.SHUT_WR)
+        conn.wait_eof()
+        conn.close()
+        assert repr(conn) == "<Connection 0 of primary, received 3, sent 0, closed, peer sent eof>"
+    assert conn.endpoint is server
+    assert repr(conn.aio) == repr(conn) + ".aio"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_any_bytes_like_value_can_be_sent(ends: Ends, kind: Callable[[bytes], Any]) -> None:
+    ends.conn.send(kind(b"ping"))
+    ends.conn.send(kind(b""))
+    assert ends.peer.recv(10) == b"ping"
+    ends.conn.assert_sent(kind(b"ping"))
+    assert [event.kind for event in ends.conn.transcript][1:] == ["sent"]
+
+
+def test_a_buffer_that_changes_after_send_does_not_change_the_record(ends: Ends) -> None:
+    buffer = bytearray(b"before")
+    ends.conn.send(buffer)
+    buffer[:] = b"after!"
+    assert ends.conn.sent == b"before"
