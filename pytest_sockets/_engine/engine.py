@@ -75,13 +75,14 @@ class Timer:
         self._engine.post(self._stop)
 
     def _start(self) -> None:
-        if self._action is None:
+        action = self._action  # another thread may cancel at any moment
+        if action is None:
             return
         remaining = self._deadline.remaining()
         if remaining:
             self._handle = self._engine.loop.call_later(remaining, self._start)
         else:
-            self._action()
+            action()
 
     def _stop(self) -> None:
         if self._handle is not None:

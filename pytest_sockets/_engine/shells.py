@@ -21,6 +21,9 @@ def run_blocking(steps: Steps[R]) -> R:
             wait = steps.send(_block(wait))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # a generator's return value is Any here
+    finally:
+        # A verb that was interrupted gives up its sockets now, not when nobody holds the traceback.
+        steps.close()
 
 
 async def run_async(steps: Steps[R]) -> R:
@@ -32,6 +35,8 @@ async def run_async(steps: Steps[R]) -> R:
             wait = steps.send(await pause(wait))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # as above
+    finally:
+        steps.close()  # as above
 
 
 def _block(wait: Waitable) -> bool:

@@ -1,23 +1,15 @@
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from decimal import Decimal
-from typing import Any
 
-import freezegun
 import pytest
-import time_machine
-from threads import eager_threads
 
+from freezing import FREEZERS
 from pytest_sockets._engine import clock
 from pytest_sockets._engine.clock import CLOCK, Clock, Deadline, as_seconds
 from pytest_sockets._engine.waiting import Latch
-
-FREEZERS = {
-    "freezegun": lambda: freezegun.freeze_time("2001-02-03"),
-    "time-machine": lambda: time_machine.travel(0, tick=False),
-}
+from threads import eager_threads
 
 
 class HandClock(Clock):
@@ -55,9 +47,8 @@ def test_stamps_increase_while_the_clock_stands_still() -> None:
 
 @pytest.mark.parametrize("freezer", FREEZERS)
 def test_time_goes_on_while_a_test_has_frozen_it(freezer: str) -> None:
-    frozen: AbstractContextManager[Any] = FREEZERS[freezer]()
-    with frozen:
-        assert time.time() == time.time()  # noqa: PLR0124  # it is frozen
+    with FREEZERS[freezer]():
+        assert time.time() == time.time()  # it is frozen
         before = CLOCK.seconds()
         assert not Latch().wait(Deadline(0.01))
         assert CLOCK.seconds() >= before + 0.01

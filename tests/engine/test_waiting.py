@@ -9,10 +9,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from threads import eager_threads
 
 from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.waiting import Latch, Signal, Wait
+from threads import eager_threads
 
 PATIENCE = 60.0
 """Seconds that only a lost wake-up takes."""
