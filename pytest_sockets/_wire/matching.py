@@ -7,7 +7,7 @@ import re
 from collections import deque
 from typing import Any, Protocol, cast
 
-from pytest_sockets._wire.rendering import show, show_difference, show_value
+from pytest_sockets._wire.rendering import WINDOW, show, show_difference, show_value
 from pytest_sockets._wire.spool import ByteLog
 
 
@@ -48,8 +48,9 @@ def as_bytes(value: object, *, name: str) -> bytes:
 
 def _as_literal(text: str) -> str:
     """Return how to write a text as bytes."""
-    shown = show_value(text)
-    return f"b{shown}" if text.isascii() and shown == repr(text) else "it with .encode()"
+    if len(text) > WINDOW:
+        return "b'…'"
+    return f"b{text!r}" if text.isascii() else f"{text!r}.encode()"
 
 
 def as_expectation(value: object, *, name: str = "expected") -> Any:
