@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn, TypeVar
 
-from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints import problems, registry
 from pytest_sockets._endpoints.faces import drive
 from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
@@ -53,10 +52,14 @@ class Settings:
         return Deadline(span * self.timeout_factor)
 
 
+DEFAULTS = Settings()
+
+
 class Endpoint:
     """Either end of a conversation, recorded.
 
-    Leaving it as a context manager runs `check()` when the body did not raise, and closes it.
+    Leaving it as a context manager closes it and, when the body did not raise, raises problems as
+    `check()` does, except those that have failed a test already.
     """
 
     kind = "endpoint"
@@ -67,7 +70,7 @@ class Endpoint:
     def __init__(self, *, name: str | None, settings: Settings | None) -> None:
         self.name = name or self.kind
         """The name in messages and reports."""
-        self.settings = settings or Settings()
+        self.settings = settings or DEFAULTS
         """The timeout and limits it works with."""
         self._lock: Lock = threading.RLock()
         self._engine = Engine.current()
@@ -75,6 +78,7 @@ class Endpoint:
         self._record = Record(self.name, None, self._spool)
         self._records = [self._record]
         self._dated_problems: list[tuple[int, Exception]] = []  # nanoseconds, problem
+        self._told = 0  # how many of them have failed a test already
         self._closed = False
         self._forked_from = 0
 
@@ -82,7 +86,6 @@ class Endpoint:
 
     def _opened(self) -> None:
         """Join the registry: the endpoint is ready."""
-        self._engine.inherit(self)
         registry.enter(self)
 
     def _new_record(self, index: int | None) -> Record:
@@ -157,9 +160,7 @@ class Endpoint:
     def check(self) -> None:
         """Raise what has gone wrong on the endpoint's side, the oldest first, others as notes."""
         __tracebackhide__ = True
-        self._sync()
-        if self._dated_problems:
-            raise_problems(self.problems)
+        problems.check([self])
 
     def _fail(self, error: Exception) -> None:
         """Make an error on the endpoint's side a problem: it fails the test and wakes all waits."""
@@ -247,13 +248,11 @@ class Endpoint:
     def _after_fork(self) -> None:
         """Give up what a forked child inherited: it cannot serve it, and must not keep it open."""
         self._lock = threading.RLock()
-        if not self._closed:
-            self._forked_from = os.getppid()
-            self._closed = True
-            registry.leave(self)
-            self._abandon()
-            for signal in self._signals():
-                signal.abandon()
+        self._forked_from = os.getppid()
+        self._closed = True
+        self._abandon()
+        for signal in self._signals():
+            signal.abandon()
 
     def __enter__(self: E) -> E:
         return self
@@ -266,8 +265,8 @@ class Endpoint:
     ) -> None:
         __tracebackhide__ = True
         try:
-            if exc_type is None:
-                self.check()
+            if exc_type is None and (untold := problems.gather([self])):
+                problems.raise_problems(untold)
         finally:
             self.close()
 
@@ -275,18 +274,3 @@ class Endpoint:
         state = "closed" if self._closed else "open"
         place, summary = self.summary
         return f"<{type(self).__name__} {place}, {summary}, {state}>"
-
-
-def raise_problems(problems: Sequence[Exception]) -> NoReturn:
-    """Raise the first problem with the others as notes."""
-    __tracebackhide__ = True
-    add_notes(problems[0], problems)
-    raise problems[0]
-
-
-def add_notes(shown: Exception, problems: Sequence[Exception]) -> None:
-    """Note on one problem the others, once each."""
-    for other in problems:
-        note = f"also: {other}"
-        if other is not shown and note not in getattr(shown, "__notes__", ()):
-            shown.add_note(note)

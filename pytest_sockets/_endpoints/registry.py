@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,3 +31,14 @@ def leave(endpoint: Endpoint) -> None:
 def open_endpoints() -> tuple[Endpoint, ...]:
     """Return the open endpoints in the order in which they were opened."""
     return tuple(_open.values())
+
+
+def _after_fork_in_child() -> None:
+    inherited = open_endpoints()
+    _open.clear()
+    for endpoint in inherited:
+        endpoint._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,8 +7,6 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from pytest_sockets._engine.holders import holder_of
@@ -25,6 +23,9 @@ PATH_LIMIT = 107
 PORT_TRIES = 64
 BACKLOG = 65535
 """The kernel cuts it to somaxconn. A backlog of 128 dropped SYNs, at up to 2 ms a connection."""
+
+WITH_NODELAY = (0, socket.IPPROTO_TCP, 262)
+"""Protocols with the option of TCP; 262 is MPTCP, which Python 3.11 names only on some systems."""
 
 UNSUPPORTED = frozenset(
     {
@@ -43,22 +44,20 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
 
     It is the C module's class: pytest-socket and gevent replace the Python one.
     """
-    with supported(f"a {family_name(family)} {type_name(kind)} socket"):
+    try:
         sock = _socket.socket(family, kind, proto)
+    except OSError as error:
+        refuse(error, f"{family_name(family)} {type_name(kind)} socket")
+        raise
     sock.setblocking(False)
     return sock
 
 
-@contextmanager
-def supported(what: str) -> Generator[None, None, None]:
-    """Turn the kernel's refusal of a family, type or protocol into an `UnsupportedError`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in UNSUPPORTED:
-            msg = f"this machine has no {what.removeprefix('a ')}: {error.strerror}"
-            raise UnsupportedError(msg) from error
-        raise
+def refuse(error: OSError, what: str) -> None:
+    """Raise `UnsupportedError` where the kernel says that it has no such thing."""
+    if error.errno in UNSUPPORTED:
+        msg = f"this machine has no {what}: {error.strerror}"
+        raise UnsupportedError(msg) from error
 
 
 def family_name(family: int) -> str:
@@ -187,9 +186,9 @@ def _bind_one(pair: tuple[int, str], port: int, kind: int, proto: int) -> _socke
         if port and kind == socket.SOCK_STREAM:
             # Connections of an earlier run in TIME_WAIT must not keep a fixed port from us.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if kind == socket.SOCK_STREAM:
-            with suppress(OSError):  # SCTP has none; accepted sockets inherit it (tcp(7))
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if kind == socket.SOCK_STREAM and proto in WITH_NODELAY:
+            # Accepted sockets inherit it (tcp(7)).
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((host, port))
     except OSError as error:
         sock.close()
@@ -252,14 +251,14 @@ def bind_other(family: int, kind: int, proto: int, address: Any) -> _socket.sock
     name = family_name(family)
     sock = new_socket(family, kind, proto)
     try:
-        with supported(f"{name} address like {address!r}"):
-            sock.bind(address)
+        sock.bind(address)
     except TypeError as error:
         sock.close()
         msg = f"address={address!r} is no address of {name}: {error}"
         raise TypeError(msg) from error
     except OSError as error:
         sock.close()
+        refuse(error, f"{name} address like {address!r}")
         raise type(error)(error.errno, f"{error.strerror}: {name} address {address!r}") from error
     except BaseException:
         sock.close()

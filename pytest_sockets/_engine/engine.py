@@ -8,24 +8,15 @@ import atexit
 import os
 import select
 import threading
-import weakref
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.selector import READ, EpollSelector, Source
-from pytest_sockets._engine.waiting import Latch, Wake
+from pytest_sockets._engine.waiting import Wake
 from pytest_sockets._wire.errors import UnsupportedError
 
 THREAD_NAME = "pytest-sockets I/O"
-
-
-class Forkable(Protocol):
-    """What must be told that it now lives in a forked child."""
-
-    def _after_fork(self) -> None:
-        """Give up descriptors and locks without touching anything the parent shares."""
-        ...
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -120,7 +111,6 @@ class Engine:
             msg = "pytest-sockets needs epoll: it serves Linux so far"
             raise UnsupportedError(msg)
         self._pid = os.getpid()
-        self._forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
         self.selector = EpollSelector()
         self.loop = Loop(self.selector)
         self._thread = threading.Thread(target=self.loop.run_forever, name=THREAD_NAME, daemon=True)
@@ -157,10 +147,6 @@ class Engine:
         """Serve a descriptor."""
         self.selector.add(fd, source, events)
 
-    def inherit(self, forkable: Forkable) -> None:
-        """Have something told when it is copied into a forked child."""
-        self._forkables.add(forkable)
-
     @property
     def is_current_thread(self) -> bool:
         """Whether the caller runs in the I/O thread."""
@@ -170,19 +156,14 @@ class Engine:
         """Stop the thread and close the loop, so that nothing is left to warn about at exit."""
         if self._pid != os.getpid() or self.loop.is_closed():
             return
-        stopped = Latch()
         self.post(self.loop.stop)
-        self.post(stopped.open)
-        if stopped.wait(Deadline(1.0)):
-            self._thread.join(1.0)
+        self._thread.join(1.0)
         if not self.loop.is_running():
             self.loop.close()
 
     def _after_fork(self) -> None:
         # A child must not touch the shared epoll: removing a descriptor there would unregister
         # the parent's. Closing our numbers is enough, and gives up what the child inherited.
-        for forkable in list(self._forkables):
-            forkable._after_fork()
         self.selector.abandon()
         for pipe in (self.loop._ssock, self.loop._csock):
             pipe.close()

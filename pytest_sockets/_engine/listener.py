@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from pytest_sockets._engine.binding import BACKLOG, accept_from, supported
+from pytest_sockets._engine.binding import BACKLOG, accept_from, refuse
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.stream import Owner
 
@@ -37,8 +37,11 @@ class Listener:
         """Listen: when this returns, `connect` works."""
         sock = self._socket
         assert sock is not None, "a stopped listener cannot start"
-        with supported("listening socket of this type"):
+        try:
             sock.listen(BACKLOG)
+        except OSError as error:
+            refuse(error, "listening socket of this type")
+            raise
         self._engine.selector.add(sock.fileno(), self)
 
     def on_ready(self, events: int) -> None:

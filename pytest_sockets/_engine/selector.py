@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import select
 import selectors
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 READ = getattr(select, "EPOLLIN", 1)
 WRITE = getattr(select, "EPOLLOUT", 4)
 BATCH = 1024
-ROUNDS = 256
-"""A pump reads 256 KiB a stream and round, so this bounds it beyond any kernel buffer."""
+TURNS = 10
+"""Times that a pump serves one source. A turn of a stream reads up to 4 MiB, so this is more than
+the kernel holds of one, yet a peer that never stops sending does not keep the pump."""
 
 
 class Source(Protocol):
@@ -40,13 +41,18 @@ class EpollSelector(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._sources: dict[int, Source] = {}
         self._keys: dict[int, selectors.SelectorKey] = {}
+        self._map = _Map(self._keys, self._number)
 
     # -- ours: from any thread
 
     def add(self, fd: int, source: Source, events: int = READ) -> None:
         """Serve a source from now on."""
-        self._sources[fd] = source
-        self._epoll.register(fd, events)
+        self._sources[fd] = source  # first: it can be ready before `register` returns
+        try:
+            self._epoll.register(fd, events)
+        except OSError:
+            del self._sources[fd]
+            raise
 
     def change(self, fd: int, events: int) -> None:
         """Serve a source for other events."""
@@ -55,13 +61,20 @@ class EpollSelector(selectors.BaseSelector):
     def remove(self, fd: int) -> None:
         """Stop serving a source; call this before closing its descriptor."""
         if self._sources.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            self._forget(fd)
 
     def pump(self) -> None:
-        """Serve the direct sources until none is ready. For the I/O thread only."""
-        for _ in range(ROUNDS):
-            if not self._dispatch(self._epoll.poll(0, BATCH), None):
+        """Serve the direct sources until none is ready. For the I/O thread only.
+
+        A source that is ready for ever is served some times, as it holds more than was there.
+        """
+        turns: dict[int, int] = {}
+        while events := self._epoll.poll(0, BATCH):
+            due = [event for event in events if turns.get(event[0], 0) < TURNS]
+            if not self._dispatch(due, None):
                 return
+            for fd, _ in due:
+                turns[fd] = turns.get(fd, 0) + 1
 
     def abandon(self) -> None:
         """Close our descriptor of the epoll and nothing else: its content belongs to the parent."""
@@ -103,7 +116,7 @@ class EpollSelector(selectors.BaseSelector):
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Register for asyncio."""
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        fd = self._number(fileobj)
         key = selectors.SelectorKey(fileobj, fd, events, data)
         if fd in self._keys:
             msg = f"{fileobj!r} (FD {fd}) is already registered"
@@ -114,32 +127,59 @@ class EpollSelector(selectors.BaseSelector):
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """Unregister for asyncio."""
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        key = self._keys.pop(fd)
-        try:
-            self._epoll.unregister(fd)
-        except OSError:  # closed before it was unregistered: the kernel has forgotten it already
-            return key
+        key = self._keys.pop(self._number(fileobj))
+        self._forget(key.fd)
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Change a registration of asyncio's."""
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        old = self._keys[fd]
-        key = selectors.SelectorKey(old.fileobj, fd, events, data)
+        old = self._keys[self._number(fileobj)]
+        key = selectors.SelectorKey(old.fileobj, old.fd, events, data)
         if events != old.events:
-            self._epoll.modify(fd, _mask(events))
-        self._keys[fd] = key
+            self._epoll.modify(old.fd, _mask(events))
+        self._keys[old.fd] = key
         return key
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """Return asyncio's registrations by descriptor."""
-        return self._keys
+        """Return asyncio's registrations by descriptor or file object."""
+        return self._map
 
     def close(self) -> None:
         """Close the epoll."""
         self._epoll.close()
         self._keys.clear()
+        self._sources.clear()
+
+    def _number(self, fileobj: Any) -> int:
+        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+        if fd < 0:  # closed: only itself tells which it was
+            fd = next((key.fd for key in self._keys.values() if key.fileobj is fileobj), fd)
+        return fd
+
+    def _forget(self, fd: int) -> None:
+        try:
+            self._epoll.unregister(fd)
+        except OSError:  # closed before it was unregistered: the kernel has forgotten it already
+            return
+
+
+class _Map(Mapping[Any, selectors.SelectorKey]):
+    """A selector's registrations; a socket finds its own as its number does."""
+
+    def __init__(
+        self, keys: dict[int, selectors.SelectorKey], number: Callable[[Any], int]
+    ) -> None:
+        self._keys = keys
+        self._number = number
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[self._number(fileobj)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def _mask(events: int) -> int:

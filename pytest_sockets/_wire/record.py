@@ -42,8 +42,8 @@ class Record:
         self.received_chunks = 0
         self._times = array("q")
         self._sizes = array("I")  # size * 2, plus 1 when sent
-        self._peers: list[Address | None] | None = None
-        self._arrivals = array("Q")  # of each received datagram: its offset, its position
+        self._peers: list[Address | None] | None = None  # of datagrams only, as the next
+        self._arrivals: array[int]  # of each received one: its offset, its position
         self._marks: list[tuple[int, int, Kind, Address | None, str]] = []
 
     def add_received(self, time: int, data: bytes) -> None:
@@ -63,6 +63,7 @@ class Record:
         """Record a whole datagram, and who is at its other end."""
         if self._peers is None:
             self._peers = []
+            self._arrivals = array("Q")
         elif self._peers[-1] == peer:
             peer = self._peers[-1]  # the kernel's answers are new objects, twice a small datagram
         self._peers.append(peer)
