@@ -53,13 +53,13 @@ def test_no_wake_up_is_lost_between_many_threads() -> None:
 
 
 def _interleaved(outer: Callable[[], None], inner: Callable[[], None], at: int) -> bool:
-    """Run `inner` before one bytecode of `outer`'s function; `False` when it has fewer."""
+    """Run `inner` before one line or bytecode of `outer`; `False` when it has fewer."""
     before, passed = sys.gettrace(), 0
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal passed
         frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_code in (Signal.advance.__code__, Signal.watch.__code__):
+        if event in ("line", "opcode") and frame.f_code in (Signal.advance.__code__, Signal.watch.__code__):
             passed += 1
             if passed == at:
                 inner()  # nothing is traced meanwhile
@@ -86,8 +86,8 @@ def test_no_wake_up_is_lost_wherever_two_threads_meet(raiser_first: bool) -> Non
         if not _interleaved(*(steps if raiser_first else reversed(steps)), at):
             break
         meetings += 1
-        assert woken[0] >= 1, f"lost at bytecode {at}"
-    assert meetings > 8
+        assert woken[0] >= 1, f"lost at step {at}"
+    assert meetings > 4
 
 
 def test_a_waiter_is_woken_when_its_level_is_reached_and_not_before() -> None:
