@@ -9,6 +9,9 @@ CHARGEN_LINES = b"".join(
     (_RING + _RING)[start : start + 72] + b"\r\n" for start in range(len(_RING))
 )
 """One turn of the pattern that RFC 864 recommends: 95 lines of 72 characters."""
+TURN = 16
+"""Writes before other sockets are served: a peer that reads as fast as we write never fills the
+kernel's buffer."""
 
 
 class Behaviour:
@@ -55,9 +58,12 @@ class Chargen(Discard):
     name = "chargen"
 
     def on_open(self, stream: Stream) -> None:
-        """Send until the kernel takes no more."""
-        while stream.can_send and not stream.queued:
+        """Send until the kernel takes no more, and let others have a turn."""
+        for _ in range(TURN):
+            if not stream.can_send or stream.queued:
+                return
             stream.write(CHARGEN_LINES)
+        stream.ask_room()
 
     def on_drained(self, stream: Stream) -> None:
         """Send on, now that the peer has read."""

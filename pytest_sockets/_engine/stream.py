@@ -51,7 +51,7 @@ class Driver(Protocol):
         ...
 
     def on_drained(self, stream: Stream) -> None:
-        """Act on an empty send queue, after it had to wait for the peer."""
+        """Act on an empty send queue, after it had to wait for the peer or for its turn."""
         ...
 
 
@@ -213,6 +213,10 @@ class Stream:
         self._queued += len(data)
         if len(self._queue) == 1:
             self._flush()
+
+    def ask_room(self) -> None:
+        """Have the driver's `on_drained` called once the kernel takes more, in a turn of its own."""
+        self._watch(self._interest | WRITE)
 
     def _flush(self) -> None:
         while self._queue and self._socket is not None:
