@@ -28,8 +28,8 @@ from pytest_sockets import (
     _settings,
 )
 from pytest_sockets._endpoints import registry
-from pytest_sockets._endpoints.attempt import Attempt, explain
-from pytest_sockets._endpoints.endpoint import raise_problems
+from pytest_sockets._endpoints.attempt import Attempt
+from pytest_sockets._endpoints.problems import explain, raise_problems
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._report import section
 
@@ -155,7 +155,7 @@ def _phase(attempt: Attempt) -> Generator[None, None, None]:
     try:
         yield
     except (Exception, pytest.fail.Exception) as error:
-        attempt.blame(error)
+        explain(error, attempt.problems())
         raise
 
 

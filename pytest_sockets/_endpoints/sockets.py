@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
+from pytest_sockets._endpoints import problems
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagram_peer import (
     DatagramPeer,
@@ -15,7 +15,7 @@ from pytest_sockets._endpoints.datagram_peer import (
     UDPPeer,
     UnixDatagramPeer,
 )
-from pytest_sockets._endpoints.endpoint import Endpoint, Settings, raise_problems
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.order import require_order
 from pytest_sockets._endpoints.server import StreamServer
@@ -316,9 +316,7 @@ class Sockets:
     def check(self) -> None:
         """Raise what has gone wrong on any endpoint's side, the oldest first, others as notes."""
         __tracebackhide__ = True
-        problems = [problem for endpoint in self._endpoints for problem in _problems(endpoint)]
-        if problems:
-            raise_problems(problems)
+        problems.check(self._endpoints)
 
     def close(self) -> None:
         """Close all endpoints, the newest first. Idempotent; does not block."""
@@ -341,8 +339,8 @@ class Sockets:
     ) -> None:
         __tracebackhide__ = True
         try:
-            if exc_type is None:
-                self.check()
+            if exc_type is None and (untold := problems.gather(self._endpoints)):
+                problems.raise_problems(untold)
         finally:
             self.close()
 
@@ -382,9 +380,3 @@ class AsyncSocketsFace(Face):
     """The awaitable methods of `Sockets`: `sockets.aio`."""
 
     connect = Twin(Sockets.connect)
-
-
-def _problems(endpoint: Endpoint) -> tuple[Exception, ...]:
-    with suppress(Exception):  # its problems are read below; a failure to look is one of them
-        endpoint.check()
-    return endpoint.problems
