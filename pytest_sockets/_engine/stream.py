@@ -308,6 +308,7 @@ class Stream:
             self._lose(error)
             return
         self.record.mark(time, "eof_sent")
+        self.sent.finish()
         self.ended.finish()
         self._owner._on_end(self)
         if self.peer_ended is not None:
