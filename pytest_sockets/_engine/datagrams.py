@@ -20,6 +20,8 @@ LARGEST = 256 * 1024
 """AF_UNIX ends at the send buffer (unix(7)); more than UDP needs costs an mmap per datagram."""
 TURN = 256
 """Datagrams taken before other sockets are served."""
+LAST_TURN = 4096
+"""Datagrams taken at the end: a receive buffer holds some hundreds, and a sender may never stop."""
 
 
 class DatagramSocket:
@@ -81,7 +83,7 @@ class DatagramSocket:
         with self._owner._lock:
             if self._socket is not None:
                 self._on_datagram = None
-                self._receive(None)
+                self._receive(LAST_TURN)
                 self._release()
 
     def abandon(self) -> None:
@@ -90,7 +92,7 @@ class DatagramSocket:
         if sock is not None:
             sock.close()
 
-    def _receive(self, most: int | None) -> None:
+    def _receive(self, most: int) -> None:
         taken = 0
         while self._socket is not None and taken != most:
             try:

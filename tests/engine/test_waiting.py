@@ -55,11 +55,12 @@ def test_no_wake_up_is_lost_between_many_threads() -> None:
 def _interleaved(outer: Callable[[], None], inner: Callable[[], None], at: int) -> bool:
     """Run `inner` before one line or bytecode of `outer`; `False` when it has fewer."""
     before, passed = sys.gettrace(), 0
+    traced = (Signal.advance.__code__, Signal.watch.__code__)
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal passed
         frame.f_trace_opcodes = True
-        if event in ("line", "opcode") and frame.f_code in (Signal.advance.__code__, Signal.watch.__code__):
+        if event in ("line", "opcode") and frame.f_code in traced:
             passed += 1
             if passed == at:
                 inner()  # nothing is traced meanwhile
