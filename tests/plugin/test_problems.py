@@ -1,0 +1,285 @@
+"""A problem is what goes wrong on an endpoint's own side."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from inner_runs import Inner, reports
+
+PASSED_SO_FAR = """
+import pytest
+
+class Boom(Exception):
+    pass
+
+def test_alone(echo_server):
+    echo_server._fail(Boom("first"))
+
+def test_several(tcp_server, echo_server):
+    echo_server._fail(Boom("first"))
+    tcp_server._fail(Boom("second"))
+    echo_server._fail(Boom("third"))
+
+@pytest.fixture
+def failing(udp_peer):
+    udp_peer._fail(Boom("in setup"))
+
+def test_setup(failing):
+    pass
+
+@pytest.mark.xfail(raises=ZeroDivisionError)
+def test_other_type_than_expected(echo_server):
+    echo_server._fail(Boom("first"))
+
+def test_skip(echo_server):
+    echo_server._fail(Boom("first"))
+    pytest.skip("left alone")
+
+@pytest.fixture
+def failing_late(echo_server):
+    yield
+    echo_server._fail(Boom("too late to matter"))
+
+def test_after_the_call_phase(failing_late):
+    pass
+"""
+
+
+def test_a_problem_fails_the_call_phase_of_a_test_that_passed_so_far(run: Inner) -> None:
+    result = run(PASSED_SO_FAR)
+    result.assert_outcomes(failed=4, skipped=1, passed=1)
+    shown = reports(result)
+    assert sorted(shown) == [
+        "test_alone",
+        "test_other_type_than_expected",
+        "test_setup",
+        "test_several",
+    ]
+    for name, endpoint, why in (
+        ("test_alone", "echo_server", "first"),
+        ("test_setup", "udp_peer", "in setup"),
+        ("test_other_type_than_expected", "echo_server", "first"),
+    ):
+        first, _, last = shown[name].partition("\nThe above exception was the direct cause")
+        assert first.strip().endswith(f"Boom: {why}")
+        assert f"E   pytest_sockets.EndpointError: {endpoint} failed on its own side: {why}" in last
+    assert re.search(
+        r"EndpointError: echo_server failed on its own side: first\n"
+        r".   also: tcp_server failed on its own side: second\n"
+        r".   also: echo_server failed on its own side: third\n",
+        shown["test_several"],
+    )
+
+
+FAILED_ALREADY = """
+import pytest
+
+class Boom(Exception):
+    pass
+
+def test_assertion(echo_server):
+    echo_server._fail(Boom("first"))
+    assert 1 == 2
+
+def test_chain(tcp_server, echo_server):
+    echo_server._fail(Boom("first"))
+    tcp_server._fail(Boom("second"))
+    try:
+        raise KeyError("inner")
+    except KeyError as error:
+        raise ValueError("outer") from error
+
+def test_by_hand(echo_server):
+    echo_server._fail(Boom("first"))
+    pytest.fail("by hand")
+
+def test_without_traceback(echo_server):
+    echo_server._fail(Boom("first"))
+    pytest.fail("by hand", pytrace=False)
+
+def test_raised_by_a_wait(tcp_server, echo_server):
+    echo_server._fail(Boom("first"))
+    tcp_server._fail(Boom("second"))
+    echo_server.wait_connections(1)
+
+@pytest.fixture
+def broken(echo_server):
+    echo_server._fail(Boom("first"))
+    raise LookupError("broken")
+
+def test_setup(broken):
+    pass
+
+@pytest.fixture
+def broken_late(echo_server):
+    yield
+    echo_server._fail(Boom("first"))
+    raise LookupError("broken")
+
+def test_teardown(broken_late):
+    pass
+
+@pytest.mark.xfail(raises=ZeroDivisionError)
+def test_expected_type(echo_server):
+    echo_server._fail(Boom("first"))
+    1 / 0
+"""
+
+
+def test_a_problem_is_the_root_cause_of_a_failure_that_keeps_its_type(run: Inner) -> None:
+    result = run(FAILED_ALREADY)
+    result.assert_outcomes(failed=5, errors=2, passed=1, xfailed=1)
+    shown = reports(result)
+    for name, *causes in (
+        ("test_assertion", "EndpointError: echo_server", "AssertionError"),
+        ("test_chain", "EndpointError: echo_server", "KeyError", "ValueError"),
+        ("test_by_hand", "EndpointError: echo_server", "Failed: by hand"),
+        ("test_without_traceback", "echo_server failed on its own side", "by hand"),
+        ("test_raised_by_a_wait", "EndpointError: echo_server"),
+        ("ERROR at setup of test_setup", "EndpointError: echo_server", "LookupError"),
+        ("ERROR at teardown of test_teardown", "EndpointError: echo_server", "LookupError"),
+    ):
+        first, *links = shown[name].split("\nThe above exception was the direct cause of")
+        assert "Boom: first" in first, shown[name]
+        assert len(links) == len(causes), shown[name]
+        for link, cause in zip(links, causes, strict=True):
+            assert cause in link, shown[name]
+        assert shown[name].count("echo_server failed on its own side: first") == 1
+    for name in ("test_chain", "test_raised_by_a_wait"):
+        assert "also: tcp_server failed on its own side: second" in shown[name]
+
+
+UNITTEST = """
+import unittest
+import pytest
+
+class Boom(Exception):
+    pass
+
+@pytest.mark.usefixtures("sockets")
+class TestCase(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _bring(self, echo_server):
+        self.server = echo_server
+        yield
+
+    def test_passes(self):
+        self.server._fail(Boom("first"))
+
+    def test_fails(self):
+        self.server._fail(Boom("first"))
+        self.assertEqual(1, 2)
+
+    def test_skips(self):
+        self.server._fail(Boom("first"))
+        self.skipTest("left alone")
+
+    def test_is_fine(self):
+        self.server.assert_connections(0)
+"""
+
+
+def test_problems_fail_the_tests_of_a_unittest_class_too(run: Inner) -> None:
+    result = run(UNITTEST)
+    result.assert_outcomes(failed=2, skipped=1, passed=1)
+    shown = reports(result)
+    problem = "EndpointError: echo_server failed on its own side: first"
+    assert problem in shown["TestCase.test_passes"]
+    cause, _, failure = shown["TestCase.test_fails"].rpartition("\nThe above exception was")
+    assert problem in cause
+    assert "AssertionError: 1 != 2" in failure
+
+
+EXHAUSTED = """
+import os, resource, socket
+import pytest
+
+def test_out_of_descriptors(echo_server):
+    with socket.socket() as client:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            client.connect(echo_server.address)
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+"""
+
+
+def test_a_server_out_of_file_descriptors_fails_its_test(run: Inner) -> None:
+    result = run(EXHAUSTED, apart=True)
+    result.assert_outcomes(failed=1)
+    shown = reports(result)["test_out_of_descriptors"]
+    assert "OSError: [Errno 24] Too many open files" in shown
+    assert "EndpointError: echo_server failed on its own side" in shown
+
+
+def test_a_problem_of_an_earlier_attempt_does_not_fail_a_rerun(run: Inner) -> None:
+    result = run(
+        """
+import pytest
+from pytest_sockets import EchoServer
+
+@pytest.fixture(scope="module")
+def shared():
+    with EchoServer(name="shared") as server:
+        yield server
+
+attempts = []
+
+def test_second_time_lucky(echo_server, shared):
+    attempts.append(echo_server)
+    if len(attempts) == 1:
+        echo_server._fail(RuntimeError("first attempt"))
+        shared._fail(RuntimeError("first attempt"))
+    else:
+        assert not echo_server.problems
+        assert attempts[0].is_closed
+
+def test_never_lucky(echo_server):
+    echo_server._fail(RuntimeError("every attempt"))
+""",
+        "--reruns=1",
+        plugins=["rerunfailures"],
+    )
+    result.assert_outcomes(passed=1, failed=1, errors=0)
+    result.stdout.fnmatch_lines("*1 failed, 1 passed, *2 rerun*")
+    assert reports(result)["test_never_lucky"].count("every attempt") == 3
+
+
+def test_an_interrupt_stays_one(run_plain: Inner) -> None:
+    result = run_plain(
+        """
+def test_interrupted(echo_server):
+    echo_server._fail(RuntimeError("first"))
+    raise KeyboardInterrupt
+""",
+        apart=True,
+    )
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines("*KeyboardInterrupt*")
+    result.stdout.no_fnmatch_line("*failed*")
+
+
+def test_a_run_inside_a_test_keeps_its_problems_to_itself(run_plain: Inner) -> None:
+    result = run_plain(
+        """
+pytest_plugins = ["pytester"]
+
+def test_outer(pytester, echo_server):
+    pytester.makepyfile(
+        '''
+        def test_inner(echo_server):
+            echo_server._fail(RuntimeError("inner"))
+        '''
+    )
+    pytester.runpytest_inprocess("-p", "sockets").assert_outcomes(failed=1)
+    echo_server.assert_connections(0)
+""",
+    )
+    result.assert_outcomes(passed=1)

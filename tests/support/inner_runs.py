@@ -1,0 +1,94 @@
+"""Runs of pytest inside a test: with this plugin, and of others only those that a test names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+WORKERS = {"plain": (), "two workers": ("-p", "xdist.plugin", "-n", "2")}
+VARIABLES = (
+    "BUILD_NUMBER",
+    "CI",
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "PYTEST_ADDOPTS",
+    "PYTEST_PLUGINS",
+    "PYTEST_SOCKETS_TIMEOUT_FACTOR",
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+)
+"""What would reach an inner run from the outer one, and change what it does or prints."""
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Runs pytest on a test file, in this process or in one of its own."""
+
+    pytester: pytest.Pytester
+    workers: Sequence[str] = ()
+
+    def __call__(
+        self,
+        source: str,
+        *args: str,
+        plugins: Sequence[str] = (),
+        conftest: str = "",
+        ini: str = "",
+        apart: bool = False,
+        stdin: bytes | None = None,
+    ) -> pytest.RunResult:
+        """Write the files, run pytest on them, and return what it printed.
+
+        Args:
+            source: the test file, `test_it.py`.
+            args: further arguments.
+            plugins: other plugins, by the names of their entry points.
+            conftest: the conftest.py.
+            ini: lines of the section `[pytest]`.
+            apart: whether in a process of its own; one that is given input always is.
+            stdin: what that process reads.
+        """
+        files = {"test_it": source, "conftest": conftest}
+        self.pytester.makepyfile(**files)
+        self.pytester.makeini(f"[pytest]\n{ini}")
+        named = [part for plugin in ("sockets", *plugins) for part in ("-p", plugin)]
+        everything = [*named, *self.workers, *args]
+        if apart or stdin is not None:
+            command = (*self.pytester._getpytestargs(), *everything)
+            return self.pytester.run(*command, stdin=stdin or b"")
+        return self.pytester.runpytest_inprocess(*everything)
+
+
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the outer run's surroundings from the inner ones."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def normal(text: str) -> str:
+    """Return a report with everything that differs from run to run replaced."""
+    text = re.sub(r"(127\.0\.0\.1|\[::1\]):\d+", r"\1:PORT", text)
+    text = re.sub(r"\+\d+\.\d{6}", "+TIME", text)
+    text = re.sub(r"[^\s']*/ps-\w{8}/s\b", "/PATH", text)
+    text = re.sub(r"0x[0-9a-f]{8,}", "0xADDRESS", text)
+    return re.sub(r"^\[gw\d+\] .*\n", "", text, flags=re.MULTILINE)
+
+
+def reports(result: pytest.RunResult) -> dict[str, str]:
+    """Return the report of each failed test and each error by its title, made normal."""
+    found: dict[str, str] = {}
+    title = None
+    for line in normal(result.stdout.str()).splitlines():
+        if header := re.fullmatch(r"_{2,} (\S.*\S) _{2,}", line):
+            title = header[1]
+            found[title] = ""
+        elif re.fullmatch(r"={2,} .+ ={2,}", line):
+            title = None
+        elif title is not None:
+            found[title] += line + "\n"
+    return found
