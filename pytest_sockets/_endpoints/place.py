@@ -10,7 +10,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pytest_sockets._engine.binding import (
     FAMILIES,
@@ -125,11 +125,10 @@ def _family(family: str | int | None, path: str | None, *, abstract: bool) -> st
 
 def _inet(family: str | None, host: str | None, port: int | str, type: int, proto: int) -> Place:
     sockets = bind_inet(family, host, port, type, proto)
-    found = [plain(sock.family, sock.getsockname()) for sock in sockets]
-    addresses = tuple(address for address in found if address is not None)
-    families = {int(sock.family) for sock in sockets}
-    single = "ipv6" if socket.AF_INET6 in families else "ipv4"
-    name = "dual" if len(families) > 1 else single
+    addresses = tuple([cast("Address", plain(sock.family, sock.getsockname())) for sock in sockets])
+    first, last = sockets[0].family, sockets[-1].family
+    single = "ipv6" if first == socket.AF_INET6 else "ipv4"
+    name = single if first == last else "dual"
     asked = None
     if host is not None and all(address[0] != host for address in addresses):
         asked = (host, addresses[0][1])

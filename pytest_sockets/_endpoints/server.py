@@ -350,6 +350,7 @@ class StreamServer(Endpoint):
             for stream in self._streams:
                 stream.abort()
             self._place_.remove()
+            self._listeners.clear()  # a cycle less: who had no connection is freed at once
 
     def _abandon(self) -> None:
         for listener in self._listeners:

@@ -17,6 +17,8 @@ from pytest_sockets._wire.rendering import show_address
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 FAMILY_WORDS: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+LOOPBACKS = {name: [(int(number), LOOPBACK[number])] for name, number in FAMILIES.items()}
+LOOPBACKS["dual"] = LOOPBACKS["ipv4"] + LOOPBACKS["ipv6"]
 NAMES = ("ipv4", "ipv6", "dual", "unix")
 PATH_LIMIT = 107
 """Bytes of a path that Linux can bind: of sun_path's 108 the last ends it (unix(7))."""
@@ -124,8 +126,7 @@ def resolve(family: str | None, host: str | None, kind: int) -> list[tuple[int, 
     name may try any of them first.
     """
     if host is None:
-        names = ("ipv4", "ipv6") if family == "dual" else (family or "ipv4",)
-        return [(FAMILIES[name], LOOPBACK[FAMILIES[name]]) for name in names]
+        return LOOPBACKS[family or "ipv4"]
     wanted = FAMILIES.get(family or "", socket.AF_UNSPEC)
     try:
         found = _socket.getaddrinfo(host, 0, wanted, kind)

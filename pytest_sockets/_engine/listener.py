@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import select
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,8 @@ class Listener:
         self._engine = engine
         self._socket: _socket.socket | None = sock
         self._on_accept = on_accept
+        self._queue = select.poll()
+        self._queue.register(sock.fileno(), select.POLLIN)
 
     def start(self) -> None:
         """Listen: when this returns, `connect` works."""
@@ -73,7 +76,8 @@ class Listener:
             sock.close()
 
     def _accept_all(self) -> None:
-        while self._socket is not None:
+        # Asking first is cheap, while accept(2) makes a socket before it looks who waits.
+        while self._socket is not None and self._queue.poll(0):
             try:
                 sock, address = accept_from(self._socket)
             except BlockingIOError:
