@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pytest_sockets._engine.engine import before_shutdown
+
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.endpoint import Endpoint
 
@@ -31,6 +33,15 @@ def leave(endpoint: Endpoint) -> None:
 def open_endpoints() -> tuple[Endpoint, ...]:
     """Return the open endpoints in the order in which they were opened."""
     return tuple(_open.values())
+
+
+def _close_all() -> None:
+    for endpoint in open_endpoints():
+        endpoint.close()
+
+
+# What nobody closed would warn as the process ends, and leave its path behind.
+before_shutdown.append(_close_all)
 
 
 def _after_fork_in_child() -> None:

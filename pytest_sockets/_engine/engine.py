@@ -5,10 +5,12 @@ from __future__ import annotations
 import _socket
 import asyncio
 import atexit
+import logging
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
@@ -23,7 +25,8 @@ class Loop(asyncio.SelectorEventLoop):
     """An event loop on our selector whose clock nobody can freeze."""
 
     def __init__(self, selector: EpollSelector) -> None:
-        super().__init__(selector)
+        with _unlogged():  # asyncio tells which selector it uses; a test's caplog is not the place
+            super().__init__(selector)
         # PYTHONDEVMODE would switch it on, and with it log lines about slow callbacks.
         self.set_debug(False)
 
@@ -46,6 +49,21 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __del__(self, _warn: Any = None) -> None:
         """Say nothing: the loop lives as long as the process."""
+
+
+@contextmanager
+def _unlogged() -> Generator[None, None, None]:
+    """Drop what this thread has asyncio log meanwhile."""
+    logger, ours = logging.getLogger("asyncio"), threading.get_ident()
+
+    def is_of_another_thread(record: logging.LogRecord) -> bool:
+        return threading.get_ident() != ours
+
+    logger.addFilter(is_of_another_thread)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_of_another_thread)
 
 
 class Timer:
@@ -156,6 +174,8 @@ class Engine:
         """Stop the thread and close the loop, so that nothing is left to warn about at exit."""
         if self._pid != os.getpid() or self.loop.is_closed():
             return
+        for action in before_shutdown:
+            action()
         self.post(self.loop.stop)
         self._thread.join(1.0)
         if not self.loop.is_running():
@@ -177,6 +197,9 @@ def _after_fork_in_child() -> None:
         engine._after_fork()
         _abandoned.append(engine)
 
+
+before_shutdown: list[Callable[[], None]] = []
+"""Called at the end of the process, while the I/O thread still serves."""
 
 _abandoned: list[Engine] = []
 """Engines of parent processes: their loops still count as running and must not be collected."""
