@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import MemberDescriptorType
+from typing import Any, get_type_hints
+
+import pytest
+
+import pytest_sockets
+from pytest_sockets import plugin
+from pytest_sockets._endpoints.faces import Face, Twin
+
+NAMES = [
+    "Address",
+    "ChargenServer",
+    "Connection",
+    "Datagram",
+    "DatagramPair",
+    "DatagramPeer",
+    "DiscardServer",
+    "EchoServer",
+    "Endpoint",
+    "EndpointClosedError",
+    "EndpointError",
+    "Event",
+    "MismatchError",
+    "PeerGoneError",
+    "Settings",
+    "SilentServer",
+    "SocketPair",
+    "Sockets",
+    "SocketsError",
+    "StreamServer",
+    "TCPServer",
+    "UDPEchoServer",
+    "UDPPeer",
+    "UnixDatagramPeer",
+    "UnixServer",
+    "UnsupportedError",
+    "WaitTimeout",
+]
+
+FIXTURES = [
+    "echo_server",
+    "raw_client",
+    "silent_server",
+    "sockets",
+    "tcp_server",
+    "tcp_socket_pair",
+    "udp_echo_server",
+    "udp_peer",
+    "unix_datagram_peer",
+    "unix_server",
+    "unix_socket_pair",
+]
+
+PACKAGE = Path(pytest_sockets.__file__).parent
+CLASSES = [value for name in NAMES if isinstance(value := getattr(pytest_sockets, name), type)]
+FACES = Face.__subclasses__()
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(pytest_sockets.__all__) == NAMES
+    assert pytest_sockets.__all__ == sorted(pytest_sockets.__all__)
+
+
+def test_nothing_else_looks_public() -> None:
+    here = {name for name in vars(pytest_sockets) if name[0].isalpha()}
+    assert here - set(NAMES) <= {"hookspecs", "plugin"}  # modules, once they are imported
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_class_says_where_users_import_it_from_and_what_it_is(cls: type) -> None:
+    assert cls.__module__ == "pytest_sockets"
+    assert getattr(sys.modules[cls.__module__], cls.__qualname__) is cls
+    assert is_told(cls)
+    assert cls.__doc__ is not None
+    assert not cls.__doc__.startswith(f"{cls.__name__}(")  # what a dataclass makes up
+
+
+def test_an_address_is_a_type_that_can_be_looked_at() -> None:
+    def connect(address: pytest_sockets.Address) -> None: ...
+
+    assert get_type_hints(connect)["address"] == tuple[Any, ...] | str
+
+
+def is_told(value: object) -> bool:
+    """Whether it has a docstring whose first line ends a sentence."""
+    first = (inspect.getdoc(value) or "").partition("\n")[0]
+    return bool(re.fullmatch(r"([A-Z]|``).*[.:]", first))
+
+
+def members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the public methods and properties of a class, wherever they are defined."""
+    for owner in cls.__mro__:
+        if owner in (object, Exception, AssertionError, BaseException):
+            continue
+        for name, value in vars(owner).items():
+            is_data = isinstance(value, (str, int, MemberDescriptorType)) or value is None
+            if not name.startswith("_") and not is_data:
+                yield name, value
+
+
+@pytest.mark.parametrize("cls", [*CLASSES, *FACES])
+def test_every_public_method_and_property_is_told(cls: type) -> None:
+    untold = [name for name, value in members(cls) if not is_told(value)]
+    assert untold == []
+
+
+def test_most_classes_have_members_to_tell_of() -> None:
+    told = {cls.__name__: {name for name, _ in members(cls)} for cls in [*CLASSES, *FACES]}
+    assert {"accept", "address", "aio", "transcript", "close"} <= told["TCPServer"]
+    assert {"recv", "expect", "received", "reset"} <= told["Connection"]
+    assert {"tcp_server", "connect", "transcript"} <= told["Sockets"]
+    assert {"accept", "assert_received"} <= told["AsyncServerFace"]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_an_awaitable_twin_is_told_also_on_its_object(face: type[Face]) -> None:
+    twins = [name for name, value in vars(face).items() if isinstance(value, Twin)]
+    assert twins
+    assert [name for name in twins if not is_told(getattr(face(None), name))] == []
+
+
+def test_the_fixtures_are_these() -> None:
+    assert sorted(plugin.FIXTURES) == FIXTURES
+
+
+def test_pytest_prints_a_whole_sentence_for_each_fixture(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", "--color=no"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    printed = {
+        line.partition(" ")[0]: lines[at + 1].strip()
+        for at, line in enumerate(lines)
+        if "pytest_sockets" in line and " -- " in line
+    }
+    assert sorted(printed) == FIXTURES
+    for text in printed.values():
+        assert text[0].isupper()
+        assert text[-1] == "."
+        assert len(text) <= 100
