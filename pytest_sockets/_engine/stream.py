@@ -175,14 +175,17 @@ class Stream:
             if full and self._read_size < LARGE_READ:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
-            self.record.add_received(CLOCK.stamp(), data)
-            if not self.received.level:
-                self._owner._on_first(self, sent=False)
-            self.received.advance(self.record.received.size)
-            if self.driver is not None:
-                self.driver.on_data(self, data)
+            self._take(data)
             if not full:
                 return
+
+    def _take(self, data: bytes) -> None:
+        self.record.add_received(CLOCK.stamp(), data)
+        if not self.received.level:
+            self._owner._on_first(self, sent=False)
+        self.received.advance(self.record.received.size)
+        if self.driver is not None:
+            self.driver.on_data(self, data)
 
     def _take_eof(self) -> None:
         self.peer_ended = "eof"
@@ -197,11 +200,26 @@ class Stream:
 
     def _lose(self, error: OSError) -> None:
         """Take the kernel's word that the connection is broken."""
+        self.driver = None
+        self._take_rest()
         if self.peer_ended is None or not self._eof_sent:
             self.peer_ended = "reset"
             self.reset_error = error
             self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
         self._release()
+
+    def _take_rest(self) -> None:
+        # A send that fails says nothing of the bytes that came before; the kernel still has them.
+        for _ in range(LAST_TURNS):
+            if self._socket is None or self.peer_ended is not None:
+                return
+            try:
+                data = self._socket.recv(LARGE_READ)
+            except OSError:
+                return
+            if not data:
+                return
+            self._take(data)
 
     # -- writing
 

@@ -197,6 +197,16 @@ def test_a_peer_that_leaves_while_we_send_ends_the_send(ends: Ends) -> None:
     assert len(ends.conn.sent) < len(LARGE)
 
 
+def test_bytes_before_a_reset_that_a_send_meets_first_are_received(ends: Ends) -> None:
+    with ends.conn.endpoint._lock:  # the I/O thread does not read before the send
+        ends.peer.sendall(b"last words")
+        ends.reset_by_peer()
+        with pytest.raises(PeerGoneError):
+            ends.conn.send(b"x")
+    assert ends.conn.received == b"last words"
+    ends.conn.assert_received(b"last words")
+
+
 def test_a_reset_drops_what_is_queued(ends: Ends) -> None:
     with pytest.raises(WaitTimeout):
         ends.conn.send(LARGE, timeout=0)
