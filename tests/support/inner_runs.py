@@ -39,6 +39,7 @@ class Inner:
         ini: str = "",
         apart: bool = False,
         stdin: bytes | None = None,
+        through: Sequence[str] = (),
     ) -> pytest.RunResult:
         """Write the files, run pytest on them, and return what it printed.
 
@@ -48,16 +49,17 @@ class Inner:
             plugins: other plugins, by the names of their entry points.
             conftest: the conftest.py.
             ini: lines of the section `[pytest]`.
-            apart: whether in a process of its own; one that is given input always is.
+            apart: whether in a process of its own.
             stdin: what that process reads.
+            through: the command that starts that process.
         """
         files = {"test_it": source, "conftest": conftest}
         self.pytester.makepyfile(**files)
         self.pytester.makeini(f"[pytest]\n{ini}")
         named = [part for plugin in ("sockets", *plugins) for part in ("-p", plugin)]
         everything = [*named, *self.workers, *args]
-        if apart or stdin is not None:
-            command = (*self.pytester._getpytestargs(), *everything)
+        if apart or through or stdin is not None:
+            command = (*through, *self.pytester._getpytestargs(), *everything)
             return self.pytester.run(*command, stdin=stdin or b"")
         return self.pytester.runpytest_inprocess(*everything)
 
@@ -81,9 +83,14 @@ def normal(text: str) -> str:
 
 def reports(result: pytest.RunResult) -> dict[str, str]:
     """Return the report of each failed test and each error by its title, made normal."""
+    return blocks(normal(result.stdout.str()))
+
+
+def blocks(text: str) -> dict[str, str]:
+    """Return the parts of a text by the titles between underscores above them."""
     found: dict[str, str] = {}
     title = None
-    for line in normal(result.stdout.str()).splitlines():
+    for line in text.splitlines():
         if header := re.fullmatch(r"_{2,} (\S.*\S) _{2,}", line):
             title = header[1]
             found[title] = ""
