@@ -1,0 +1,5 @@
+from line_client import ask
+
+
+def test_an_echo(echo_server):
+    assert ask(echo_server.address, "PING") == "PING"
