@@ -5,18 +5,24 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from pytest_sockets._wire.rendering import seconds
 
 
+def _monotonic() -> Callable[[], int]:
+    # freezegun replaces `time.monotonic_ns`: wherever a module has bound the name, and as long as
+    # time is frozen also for those who import it only then. It leaves this one alone.
+    if hasattr(time, "clock_gettime_ns"):
+        return partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
+    return time.monotonic_ns
+
+
 class Clock:
-    """The process's monotonic clock.
+    """The process's monotonic clock."""
 
-    The functions are class attributes because freezegun rewrites module-level names that are
-    bound to `time.monotonic`, even in modules that have already imported it.
-    """
-
-    _now = staticmethod(time.monotonic_ns)
+    _now = staticmethod(_monotonic())
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
