@@ -37,6 +37,7 @@ class Connection(Reading):
         Raises:
             WaitTimeout: the peer did not read; the message says how many bytes the kernel took.
                 The rest stays queued.
+            OSError: of a SOCK_SEQPACKET connection, that `data` is too long for one message.
         """
         content = as_bytes(data, name="data")
         self._check_inline("send")
@@ -46,7 +47,11 @@ class Connection(Reading):
             self._endpoint._raise_problem()
             self._check_sendable()
             target = stream.record.sent.size + stream.queued + len(content)
-            stream.write(content)
+            try:
+                stream.write(content)
+            except OSError as error:  # too long for one message of SOCK_SEQPACKET
+                msg = f"{self._label} cannot send {count(len(content), 'byte')}: {error.strerror}"
+                raise OSError(error.errno, msg) from None
         late = False
         while True:
             with self._endpoint._lock:

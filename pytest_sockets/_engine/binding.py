@@ -84,6 +84,14 @@ def accept_from(listener: _socket.socket) -> tuple[_socket.socket, Any]:
     return _socket.socket(listener.family, listener.type, listener.proto, fd), address
 
 
+def message_size(sock: _socket.socket) -> int:
+    """Return the bytes of the next message, at least 1; a shorter read would cut it off.
+
+    The kernel tells the whole size to one who only looks (recv(2): MSG_PEEK, MSG_TRUNC).
+    """
+    return sock.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC) or 1
+
+
 def resolve_port(port: object, kind: int) -> int:
     """Return the number of a port given as a number, a numeric string or a service name."""
     if isinstance(port, str):

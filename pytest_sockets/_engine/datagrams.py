@@ -6,7 +6,7 @@ import _socket
 import errno
 from collections.abc import Callable
 
-from pytest_sockets._engine.binding import LOOPBACK, plain
+from pytest_sockets._engine.binding import LOOPBACK, message_size, plain
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.stream import Owner
@@ -14,10 +14,9 @@ from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
 
-LARGEST_INET = 64 * 1024
-"""UDP ends at 65,507 bytes of payload (udp(7))."""
-LARGEST = 256 * 1024
-"""AF_UNIX ends at the send buffer (unix(7)); more than UDP needs costs an mmap per datagram."""
+LARGEST_UDP = 64 * 1024
+"""UDP ends at 65,507 bytes of payload (udp(7)). Other families end at the sender's buffer, so the
+size of each datagram is asked for."""
 TURN = 256
 """Datagrams taken before other sockets are served."""
 LAST_TURN = 4096
@@ -42,7 +41,7 @@ class DatagramSocket:
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
-        self._largest = LARGEST_INET if sock.family in LOOPBACK else LARGEST
+        self._is_udp = sock.family in LOOPBACK
         self._on_datagram = on_datagram
 
     @property
@@ -96,7 +95,8 @@ class DatagramSocket:
         taken = 0
         while self._socket is not None and taken != most:
             try:
-                data, address = self._socket.recvfrom(self._largest)
+                size = LARGEST_UDP if self._is_udp else message_size(self._socket)
+                data, address = self._socket.recvfrom(size)
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import socket
 import struct
 from collections import deque
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Literal, Protocol, TypeAlias
 
+from pytest_sockets._engine.binding import message_size
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.engine import Engine, Timer
 from pytest_sockets._engine.selector import READ, WRITE
@@ -112,6 +114,7 @@ class Stream:
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
         self._read_size = FIRST_READ
+        self._has_messages = sock.type == socket.SOCK_SEQPACKET
         self._interest = 0
 
     # -- state
@@ -157,12 +160,12 @@ class Stream:
         self._owner._fail(error)
         self.reset()
 
-    def _read(self, turns: int = TURNS) -> None:
+    def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
             if self._socket is None or self.peer_ended is not None:
                 return
             try:
-                data = self._socket.recv(self._read_size)
+                data = self._recv(self._read_size)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -176,8 +179,12 @@ class Stream:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
             self._take(data)
-            if not full:
+            if not full and not to_the_end:
                 return
+
+    def _recv(self, most: int) -> bytes:
+        assert self._socket is not None
+        return self._socket.recv(message_size(self._socket) if self._has_messages else most)
 
     def _take(self, data: bytes) -> None:
         self.record.add_received(CLOCK.stamp(), data)
@@ -214,7 +221,7 @@ class Stream:
             if self._socket is None or self.peer_ended is not None:
                 return
             try:
-                data = self._socket.recv(LARGE_READ)
+                data = self._recv(LARGE_READ)
             except OSError:
                 return
             if not data:
@@ -233,7 +240,7 @@ class Stream:
             self._flush()
 
     def ask_room(self) -> None:
-        """Have the driver's `on_drained` called once the kernel takes more, in a turn of its own."""
+        """Have the driver's `on_drained` called in a turn of its own, once there is room."""
         self._watch(self._interest | WRITE)
 
     def _flush(self) -> None:
@@ -247,6 +254,9 @@ class Stream:
                 self._watch(self._interest | WRITE)
                 return
             except OSError as error:
+                if error.errno == errno.EMSGSIZE:  # of SOCK_SEQPACKET: nothing is broken by it
+                    self._queued -= len(self._queue.popleft())
+                    raise
                 self._lose(error)
                 return
             if taken == len(data):
@@ -297,7 +307,7 @@ class Stream:
         with self._owner._lock:
             if self._socket is not None:
                 self.driver = None
-                self._read(LAST_TURNS)
+                self._read(LAST_TURNS, to_the_end=True)
                 self._release()
 
     def abandon(self) -> None:
