@@ -6,8 +6,11 @@ import re
 
 import pytest
 
-from programs import heard, hush, program, running, tell
+from programs import LIMIT, heard, hush, program, running, tell
 from pytest_sockets import EchoServer, Sockets, StreamServer, UnsupportedError
+
+# Programs start in their own time.
+pytestmark = pytest.mark.sockets(timeout=LIMIT)
 
 TEXT = b"telnet escapes 0xff and drops the NUL after CR, so this is text\n" * 20
 

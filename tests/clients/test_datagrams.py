@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from programs import DATAGRAM_CLIENTS, ask, heard, program, running, tell
+from programs import DATAGRAM_CLIENTS, LIMIT, ask, heard, program, running, tell
 from pytest_sockets import UDPEchoServer, UnixDatagramPeer
+
+# Programs start in their own time.
+pytestmark = pytest.mark.sockets(timeout=LIMIT)
 
 QUESTION = bytes(range(256)) * 16  # as much as goes through a pipe in one piece (PIPE_BUF)
 

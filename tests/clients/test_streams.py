@@ -6,8 +6,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from programs import STREAM_CLIENTS, ask, heard, program, running, tell
+from programs import LIMIT, STREAM_CLIENTS, ask, heard, program, running, tell
 from pytest_sockets import EchoServer, Sockets, TCPServer, UnixServer
+
+# Programs start in their own time.
+pytestmark = pytest.mark.sockets(timeout=LIMIT)
 
 QUESTION = bytes(range(256)) * 1000
 

@@ -54,13 +54,14 @@ def running(*command: str) -> Iterator[Process]:
     killer.start()
     try:
         with process:
-            yield process
-            hush(process)
-            assert process.stderr is not None
-            errors = process.stderr.read().decode()
-    except BaseException:
-        process.kill()
-        raise
+            try:
+                yield process
+                hush(process)
+                assert process.stderr is not None
+                errors = process.stderr.read().decode()
+            except BaseException:
+                process.kill()
+                raise
     finally:
         killer.cancel()
         killer.join()
