@@ -152,6 +152,16 @@ def test_the_record_stays_readable_after_the_end(ends: Ends, sockets: Sockets) -
     assert conn.recv_to_eof() == b""
 
 
+def test_closing_the_endpoint_records_what_the_kernel_still_holds(ends: Ends) -> None:
+    with ends.conn.endpoint._lock:  # the I/O thread does not read before the close
+        ends.peer.sendall(b"last words")
+        ends.peer.shutdown(socket.SHUT_WR)
+        ends.conn.endpoint.close()
+    assert ends.conn.received == b"last words"
+    kinds = [event.kind for event in ends.conn.transcript][-3:]
+    assert kinds == ["received", "peer_eof", "closed"]
+
+
 def test_large_transfers_arrive_whole_in_both_directions_at_once(ends: Ends) -> None:
     def talk() -> None:
         ends.peer.sendall(LARGE)

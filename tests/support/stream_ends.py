@@ -64,7 +64,11 @@ def plain_client(address: Any) -> socket.socket:
     """Connect with the standard library."""
     sock = socket.socket(family_of(address))
     sock.settimeout(PATIENCE)
-    sock.connect(address)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
