@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 from measure import Result, Spread, at_least, in_turns, say, span
@@ -37,76 +37,81 @@ EMPTY = "def test_one(n):\n    pass\n"
 OURS = f"def test_one(n, echo_server):{TALK}"
 
 HTTPSERVER = """
-from urllib.request import urlopen
 from pytest_httpserver import HTTPServer
 
 @pytest.fixture
-def server():
+def url():
     with HTTPServer() as server:
         server.expect_request("/").respond_with_data("hello")
-        yield server
-
-def test_one(n, server):
-    assert urlopen(server.url_for("/")).read() == b"hello"
+        yield server.url_for("/")
 """
 
 LOCALSERVER = """
-from urllib.request import urlopen
 from pytest_localserver.http import ContentServer
 
 @pytest.fixture
-def server():
+def url():
     server = ContentServer()
     server.start()
     server.serve_content("hello")
-    yield server
+    yield server.url
     server.stop()
-
-def test_one(n, server):
-    assert urlopen(server.url).read() == b"hello"
 """
+
+IDLE = "\ndef test_one(n, url):\n    pass\n"
+
+REQUEST = """
+from urllib.request import urlopen
+
+def test_one(n, url):
+    with urlopen(url) as response:
+        assert response.read() == b"hello"
+"""
+
+NEIGHBOURS = (
+    ("pytest-httpserver", "unused", HTTPSERVER + IDLE, at_least(500)),
+    # Where `stop` catches their server at work it need not wait for its next look, half a second
+    # later: this figure is a matter of luck.
+    ("pytest-httpserver", "and one request", HTTPSERVER + REQUEST, None),
+    ("pytest-localserver", "unused", LOCALSERVER + IDLE, None),
+)
 
 
 def test(quick: bool) -> list[Result]:
     """Run a whole test with a server of its own."""
-    many, few, rounds = (200, 2, 2) if quick else (1500, 8, 4)
-    cases: dict[str, Callable[[], float]] = {
-        "empty": lambda: seconds_per_test(EMPTY, many),
-        "unused": lambda: seconds_per_test(EMPTY, many, "pytest_sockets.plugin"),
-        "ours": lambda: seconds_per_test(OURS, many, "pytest_sockets.plugin"),
-    }
-    neighbours = {
-        "pytest-httpserver": ("pytest_httpserver", HTTPSERVER),
-        "pytest-localserver": ("pytest_localserver", LOCALSERVER),
-    }
-    for name, (module, code) in neighbours.items():
-        if importlib.util.find_spec(module) is None:
-            say(f"    {name} is not installed: pip install --group bench")
-        else:
-            cases[name] = lambda code=code: seconds_per_test(code, few)  # type: ignore[misc]
-    found = dict(zip(cases, in_turns(rounds, *cases.values(), warm_up=False), strict=True))
-    empty, unused, ours = found.pop("empty"), found.pop("unused"), found.pop("ours")
+    many, few, rounds = (200, 2, 2) if quick else (1500, 5, 5)
+    neighbours = [row for row in NEIGHBOURS if importlib.util.find_spec(row[0].replace("-", "_"))]
+    if len(neighbours) < len(NEIGHBOURS):
+        say("    not all neighbours are installed: pip install --group bench")
+    empty, unused, ours, *others = in_turns(
+        rounds,
+        lambda: seconds_per_test(EMPTY, many),
+        lambda: seconds_per_test(EMPTY, many, "pytest_sockets.plugin"),
+        lambda: seconds_per_test(OURS, many, "pytest_sockets.plugin"),
+        *(functools.partial(seconds_per_test, code, few) for _, _, code, _ in neighbours),
+        warm_up=False,
+    )
     cost = _less(ours, empty)
+    what = "whole test with `echo_server` and one exchange, less an empty test"
     rows = [
         Result(
-            "whole test with `echo_server`, less an empty test",
+            what,
             cost.show(span),
-            f"{name}, started and stopped for each test",
+            f"a server of {name} for each test, {use}",
             _less(theirs, empty).show(span),
             _less(theirs, empty).over(cost),
-            at_least(500) if name == "pytest-httpserver" else None,
+            hold,
         )
-        for name, theirs in found.items()
+        for (name, use, _, hold), theirs in zip(neighbours, others, strict=True)
     ]
-    rows = rows or [Result("whole test with `echo_server`, less an empty test", cost.show(span))]
     return [
-        *rows,
+        *(rows or [Result(what, cost.show(span))]),
         Result(
-            "plugin installed, test without endpoints, less an empty test",
-            _less(unused, empty).show(span),
+            "plugin loaded, empty test",
+            unused.show(span),
             "empty test without the plugin",
             empty.show(span),
-            _less(unused, empty).over(empty),
+            unused.over(empty),
         ),
     ]
 
