@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import pairwise
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -41,6 +42,21 @@ def log_of(*pieces: bytes) -> ByteLog:
     return log
 
 
+class CountingLog(ByteLog):
+    """A log that counts the bytes that were read from it."""
+
+    __slots__ = ("looked_at",)
+
+    def __init__(self) -> None:
+        super().__init__(Spool(1 << 40))
+        self.looked_at = 0
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        data = super().read(start, stop)
+        self.looked_at += len(data)
+        return data
+
+
 def record_of(*, endpoint: str = "end", index: int | None = 0, limit: int = 1 << 40) -> Record:
     """Return an empty record with a spool of its own."""
     return Record(endpoint, index, Spool(limit))
@@ -49,4 +65,4 @@ def record_of(*, endpoint: str = "end", index: int | None = 0, limit: int = 1 <<
 def cut_at(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """Return the pieces of `data` between some offsets."""
     edges = [0, *sorted(cuts), len(data)]
-    return [data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [data[start:stop] for start, stop in pairwise(edges)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_sockets import MismatchError
 from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, count_of, positive
-from wire_samples import STEADY, cut_at, log_of
+from wire_samples import STEADY, CountingLog, cut_at, log_of
 
 Judge = Callable[[bytes], int | None]
 """The length of the first whole frame of some bytes, said in another way than the code does."""
@@ -113,6 +113,14 @@ def test_a_separator_is_found_wherever_the_cuts_are(separator: bytes, pieces: li
     judge = until(separator)
     found = frames_of(lambda: Until(separator), judge, pieces)
     assert found == expected_frames(judge, b"".join(pieces), pieces)
+
+
+def test_a_long_frame_is_searched_once() -> None:
+    log, frame = CountingLog(), Until(b"\r\n")
+    for _ in range(2000):
+        log.append(b"x")
+        assert frame.find(log, 0) == (False, log.size + 1)
+    assert log.looked_at <= 2 * log.size
 
 
 @settings(STEADY, max_examples=100)

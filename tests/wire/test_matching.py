@@ -23,7 +23,7 @@ from pytest_sockets._wire.matching import (
     pairing,
     show_expected,
 )
-from wire_samples import STEADY, log_of
+from wire_samples import STEADY, CountingLog, log_of
 
 TRUE, FALSE, OPEN = Verdict.TRUE, Verdict.FALSE, Verdict.OPEN
 WORDS = st.text("ab", max_size=5).map(str.encode)
@@ -89,6 +89,15 @@ def test_an_object_is_compared_with_all_that_is_there(end: bytes, pieces: list[b
     check_after_each(
         Equals(EndsWith(end)), pieces, lambda data: TRUE if data.endswith(end) else OPEN
     )
+
+
+@pytest.mark.parametrize("made", [Whole(b"x" * 3000), Contains(b"xy")])
+def test_a_long_stream_is_looked_at_once(made: Claim) -> None:
+    log = CountingLog()
+    for _ in range(2000):
+        log.append(b"x")
+        assert made.judge(log) is OPEN
+    assert log.looked_at <= 2 * log.size
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,9 @@ def test_events_are_those_of_the_moment_when_the_first_was_read(
     events = play(record, [("received", b"PING"), ("peer_eof", None, "")])
     reading = direction(record)
     found = [next(reading)]
-    record.add_received(START + 10, b" later")
-    record.mark(START + 11, "closed")
+    record.mark(START + 10, "closed")
+    record.add_received(START + 11, b" later")
+    record.mark(START + 12, "closed")
     found += reading
     assert sorted(found, key=lambda event: event.time) == events
 

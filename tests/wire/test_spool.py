@@ -89,9 +89,24 @@ def test_a_chunk_larger_than_a_batch_is_written_by_itself() -> None:
     huge = BULK * 9
     log.append(b"first")
     log.append(huge)
+    assert spool.resident == 0
     log.append(b"last")
     assert spool.spilled == 5 + len(huge)
     assert log.read() == b"first" + huge + b"last"
+
+
+def test_what_a_system_call_did_not_write_is_written_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Linux writes a regular file whole, up to 2 GiB, so that only a stand-in can write less.
+    whole_write = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda fd, views, at: whole_write(fd, [views[0][:1000]], at))
+    spool = Spool(50_000)
+    log = ByteLog(spool)
+    for start in range(0, 200_000, 700):
+        log.append(BULK[start : start + 700])
+    assert spool.spilled >= 100_000
+    assert log.read() == BULK[: log.size]
 
 
 def test_a_record_below_its_limit_opens_no_file() -> None:
