@@ -74,12 +74,13 @@ class Twin(Generic[P, R]):
 
     def __init__(self, blocking: Callable[Concatenate[Any, P], R]) -> None:
         self._steps: Callable[..., Steps[R]] = blocking.steps  # type: ignore[attr-defined]
-        self.__doc__ = f"Await what `{blocking.__qualname__}` waits for; same arguments and result."
+        self.__doc__ = f"Await what `{blocking.__name__}` waits for; same arguments and result."
 
     @overload
     def __get__(self, face: None, owner: type) -> Twin[P, R]: ...
+    # Not Coroutine[Any, Any, R]: the Any makes mypy give up on the overloads of asyncio.gather.
     @overload
-    def __get__(self, face: Face, owner: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, face: Face, owner: type) -> Callable[P, Coroutine[object, None, R]]: ...
     def __get__(self, face: Face | None, owner: type) -> Any:
         if face is None:
             return self

@@ -1,0 +1,71 @@
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+from __future__ import annotations
+
+import re
+from typing import Literal, assert_type
+
+from pytest_sockets import Address, Connection, Endpoint, Event
+
+
+def receiving(conn: Connection) -> None:
+    assert_type(conn.recv(10), bytes)
+    assert_type(conn.recv_exactly(10, timeout=1), bytes)
+    assert_type(conn.recv_until(b"\r\n"), bytes)
+    assert_type(conn.recv_line(timeout=0), bytes)
+    assert_type(conn.recv_prefixed(">H"), bytes)
+    assert_type(conn.recv_to_eof(), bytes)
+
+
+def expecting(conn: Connection) -> None:
+    assert_type(conn.expect(b"PING\r\n"), bytes)
+    assert_type(conn.expect(b"PING\r\n", timeout=1), bytes)
+    found = conn.expect(re.compile(rb"PING (\d+)\r\n"), until=b"\r\n")
+    assert_type(found, re.Match[bytes])
+    assert_type(conn.expect(re.compile(rb"...."), until=4, timeout=1), re.Match[bytes])
+    conn.expect_eof()
+    conn.expect_reset(timeout=1)
+    conn.expect_nothing(within=0.05)
+
+
+def sending_and_ending(conn: Connection) -> None:
+    conn.send(b"PONG\r\n", timeout=1)
+    conn.send_eof()
+    conn.wait_eof()
+    conn.wait_closed()
+    conn.close()
+    conn.reset()
+    with conn as same:
+        assert_type(same, Connection)
+
+
+def the_record(conn: Connection, anything: object) -> None:
+    assert_type(conn.index, int)
+    assert_type(conn.received, bytes)
+    assert_type(conn.sent, bytes)
+    assert_type(conn.transcript, tuple[Event, ...])
+    assert_type(conn.peer_ended, Literal["eof", "reset"] | None)
+    assert_type(conn.is_closed, bool)
+    assert_type(conn.peer_address, Address | None)
+    assert_type(conn.endpoint, Endpoint)
+    conn.assert_received(anything)
+    conn.assert_received(contains=b"PING")
+    conn.assert_sent(re.compile(rb"PONG"), timeout=1)
+    conn.assert_nothing_received()
+
+
+def wrong(conn: Connection) -> None:
+    conn.recv()  # type: ignore[call-arg]
+    conn.recv_until("\r\n")  # type: ignore[arg-type]
+    conn.send("PONG")  # type: ignore[arg-type]
+    conn.expect("PING")  # type: ignore[call-overload]
+    conn.expect(re.compile(rb"PING"))  # type: ignore[call-overload]
+    conn.expect(re.compile("PING"), until=b"\n")  # type: ignore[arg-type]
+    conn.expect(b"PING", until=b"\n")  # type: ignore[call-overload]
+    conn.expect_nothing()  # type: ignore[call-arg]
+    conn.received = b""  # type: ignore[misc]
+    text: str = conn.recv_line()  # type: ignore[assignment]
+    assert text
+
+
+class Derived(Connection):  # type: ignore[misc]
+    """A connection is not for subclassing."""

@@ -1,0 +1,63 @@
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+from __future__ import annotations
+
+import re
+import socket
+from typing import assert_type
+
+from pytest_sockets import Address, Datagram, DatagramPeer, UDPEchoServer, UDPPeer, UnixDatagramPeer
+
+
+def where(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:
+    assert_type(udp_peer.address, tuple[str, int])
+    assert_type(udp_peer.host, str)
+    assert_type(udp_peer.port, int)
+    assert_type(udp_peer.url("syslog"), str)
+    assert_type(unix_datagram_peer.address, str)
+    assert_type(unix_datagram_peer.path, str)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"hello", udp_peer.address)
+
+
+def what_came(udp_peer: UDPPeer) -> None:
+    assert_type(udp_peer.datagrams, tuple[Datagram, ...])
+    assert_type(udp_peer.received, list[bytes])
+    assert_type(udp_peer.sent, list[bytes])
+    datagram = udp_peer.expect(b"hello", timeout=1)
+    assert_type(datagram, Datagram)
+    assert_type(datagram.data, bytes)
+    assert_type(datagram.source, Address | None)
+    assert_type(datagram.time, float)
+
+
+def what_is_required(udp_peer: UDPPeer, anything: object) -> None:
+    udp_peer.expect(anything)
+    udp_peer.wait_datagrams(2)
+    udp_peer.assert_datagrams(2, max_size=512, timeout=1)
+    udp_peer.assert_received(b"one", re.compile(rb"t.o"), anything, any_order=True, timeout=1)
+    udp_peer.assert_nothing_received()
+
+
+def answering(udp_peer: UDPPeer) -> None:
+    udp_peer.send(b"hello")
+    udp_peer.send(b"hello", to=("127.0.0.1", 514))
+    udp_peer.send(b"hello", to=udp_peer.expect(b"hello").source)
+
+
+def without_fixtures() -> None:
+    with UDPPeer(family="ipv6") as peer, UDPEchoServer() as echo:
+        assert_type(peer, UDPPeer)
+        assert_type(echo, UDPEchoServer)
+    with UnixDatagramPeer("here.sock") as unix, DatagramPeer(family="unix") as other:
+        assert_type(unix, UnixDatagramPeer)
+        assert_type(other, DatagramPeer)
+
+
+def wrong(udp_peer: UDPPeer) -> None:
+    udp_peer.send("hello")  # type: ignore[arg-type]
+    udp_peer.send(b"hello", ("127.0.0.1", 514))  # type: ignore[call-arg]
+    udp_peer.assert_datagrams("2")  # type: ignore[arg-type]
+    text: str = udp_peer.expect(b"hello").data  # type: ignore[assignment]
+    udp_peer.expect(b"hello").data = b""  # type: ignore[misc]
+    UDPPeer("127.0.0.1")  # type: ignore[call-arg]
+    assert text

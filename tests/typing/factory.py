@@ -1,0 +1,91 @@
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import assert_type
+
+from pytest_sockets import (
+    ChargenServer,
+    Connection,
+    DatagramPair,
+    DatagramPeer,
+    DiscardServer,
+    EchoServer,
+    Endpoint,
+    Event,
+    Settings,
+    SilentServer,
+    SocketPair,
+    Sockets,
+    StreamServer,
+    TCPServer,
+    UDPEchoServer,
+    UDPPeer,
+    UnixDatagramPeer,
+    UnixServer,
+)
+
+
+def endpoints(sockets: Sockets) -> None:
+    assert_type(sockets.tcp_server(family="dual", name="primary"), TCPServer)
+    assert_type(sockets.tcp_server(host="localhost", port="http"), TCPServer)
+    assert_type(sockets.unix_server("here.sock"), UnixServer)
+    assert_type(sockets.echo_server(path="here.sock"), EchoServer)
+    assert_type(sockets.silent_server(port=8080), SilentServer)
+    assert_type(sockets.discard_server(), DiscardServer)
+    assert_type(sockets.chargen_server(), ChargenServer)
+    assert_type(sockets.stream_server(family="ipv6"), StreamServer)
+    assert_type(sockets.udp_peer(), UDPPeer)
+    assert_type(sockets.udp_echo_server(), UDPEchoServer)
+    assert_type(sockets.unix_datagram_peer(abstract=True), UnixDatagramPeer)
+
+
+def endpoints_of_any_family(sockets: Sockets, kind: int) -> None:
+    assert_type(sockets.server(family=socket.AF_VSOCK, address=(1, 2)), StreamServer)
+    assert_type(sockets.server(family="unix", type=socket.SOCK_SEQPACKET), StreamServer)
+    assert_type(sockets.server(family="ipv4", type=kind), StreamServer | DatagramPeer)
+
+
+def pairs(sockets: Sockets, unix_socket_pair: SocketPair) -> None:
+    assert_type(unix_socket_pair.socket, socket.socket)
+    assert_type(unix_socket_pair.peer, Connection)
+    assert_type(sockets.unix_socket_pair(), SocketPair)
+    assert_type(sockets.tcp_socket_pair(name="pair"), SocketPair)
+    assert_type(sockets.socket_pair(), SocketPair)
+    assert_type(sockets.socket_pair("seqpacket"), SocketPair)
+    datagrams = sockets.socket_pair("datagram")
+    assert_type(datagrams, DatagramPair)
+    datagrams.peer.send(b"hello")
+    with SocketPair("tcp") as pair:
+        sock, peer = pair
+        sock.sendall(b"hello")
+        peer.expect(b"hello")
+
+
+def clients(sockets: Sockets, raw_client: Callable[..., Connection]) -> None:
+    assert_type(sockets.connect(("127.0.0.1", 80)), Connection)
+    assert_type(sockets.connect("here.sock", timeout=1, name="client"), Connection)
+    assert_type(raw_client(("127.0.0.1", 80)), Connection)
+
+
+def all_together(sockets: Sockets) -> None:
+    assert_type(sockets.endpoints, tuple[Endpoint, ...])
+    assert_type(sockets.transcript, tuple[Event, ...])
+    assert_type(sockets.seed, int)
+    sockets.assert_order(b"first", sockets.transcript[0], b"last")
+    sockets.check()
+    sockets.close()
+    with Sockets(Settings(timeout=1), family="ipv6") as own:
+        assert_type(own, Sockets)
+
+
+def wrong(sockets: Sockets) -> None:
+    sockets.tcp_server("127.0.0.1")  # type: ignore[call-arg]
+    sockets.tcp_server(path="here.sock")  # type: ignore[call-arg]
+    sockets.socket_pair("packet")  # type: ignore[call-overload]
+    sockets.server()  # type: ignore[call-overload]
+    sockets.assert_order("first", "last")  # type: ignore[arg-type]
+    SocketPair("udp")  # type: ignore[arg-type]
+    Settings(timeout="1")  # type: ignore[arg-type]
+    Settings().timeout = 1  # type: ignore[misc]
