@@ -34,6 +34,7 @@ class Inner:
         self,
         source: str,
         *args: str,
+        load: Sequence[str] = ("-p", "sockets"),
         plugins: Sequence[str] = (),
         conftest: str = "",
         ini: str = "",
@@ -46,6 +47,7 @@ class Inner:
         Args:
             source: the test file, `test_it.py`.
             args: further arguments.
+            load: the arguments that load this plugin.
             plugins: other plugins, by the names of their entry points.
             conftest: the conftest.py.
             ini: lines of the section `[pytest]`.
@@ -56,8 +58,8 @@ class Inner:
         files = {"test_it": source, "conftest": conftest}
         self.pytester.makepyfile(**files)
         self.pytester.makeini(f"[pytest]\n{ini}")
-        named = [part for plugin in ("sockets", *plugins) for part in ("-p", plugin)]
-        everything = [*named, *self.workers, *args]
+        named = [part for plugin in plugins for part in ("-p", plugin)]
+        everything = [*load, *named, *self.workers, *args]
         if apart or through or stdin is not None:
             command = (*through, *self.pytester._getpytestargs(), *everything)
             return self.pytester.run(*command, stdin=stdin or b"")
