@@ -26,6 +26,8 @@ class Connection(Reading):
         PeerGoneError: the peer ended the stream before a verb could finish.
         EndpointClosedError: it was ended on our side.
         WaitTimeout: neither happened before the deadline.
+        MismatchError: what an `expect` or `assert` requires is not so, or can no longer become so.
+        SocketsError: the server's behaviour drives it (echo, silence), so the test cannot.
     """
 
     # -- sending
@@ -86,12 +88,19 @@ class Connection(Reading):
 
         What the peer still sends is drained and recorded in the background, for as long as the
         endpoint's timeout. Idempotent.
+
+        Raises:
+            WaitTimeout: the peer did not read; FIN follows once it has.
         """
         yield from self._end("close", self._stream.close, timeout)
 
     @verb
     def send_eof(self, *, timeout: float | None = None) -> Steps[None]:
-        """Send FIN and go on receiving (half-close)."""
+        """Wait until the kernel has our bytes, send FIN, and go on receiving (half-close).
+
+        Raises:
+            WaitTimeout: the peer did not read; FIN follows once it has.
+        """
         yield from self._end("send_eof", self._stream.send_eof, timeout)
 
     def reset(self) -> None:
@@ -148,7 +157,7 @@ class Connection(Reading):
 
     @verb
     def assert_nothing_received(self) -> Steps[None]:
-        """Require that no byte has been sent to here before this call."""
+        """Require that no byte has been sent to here before this call; does not wait."""
         yield from self._endpoint._settle()
         self._endpoint._raise_problem()
         with self._endpoint._lock:

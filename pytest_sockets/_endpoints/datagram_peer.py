@@ -13,7 +13,14 @@ from pytest_sockets._wire.events import Address
 
 
 class DatagramPeer(DatagramEndpoint):
-    """A bound datagram socket of any family; see `StreamServer` for the arguments."""
+    """A bound datagram socket of any family; the arguments are as for `StreamServer`.
+
+    Every waiting verb takes `timeout=` in seconds (`None`: the default of `settings`; 0: only what
+    has arrived already) and has an awaitable twin under `aio`. It raises `WaitTimeout` where the
+    deadline passed, `MismatchError` where a claim can no longer become true, `EndpointClosedError`
+    after `close()`, and a problem of the peer as soon as there is one. Properties that show the
+    record bring it up to date first.
+    """
 
     def __init__(
         self,
@@ -66,7 +73,10 @@ class DatagramPeer(DatagramEndpoint):
 
 
 class UDPPeer(DatagramPeer):
-    """A UDP socket on loopback that records, and sends what it is told."""
+    """A UDP socket on loopback that records, and sends what it is told.
+
+    The arguments are as for `StreamServer`, without `"dual"`.
+    """
 
     kind = "udp_peer"
 
@@ -104,7 +114,10 @@ class UDPEchoServer(UDPPeer):
 
 
 class UnixDatagramPeer(DatagramPeer):
-    """An AF_UNIX datagram socket that records, and sends what it is told."""
+    """An AF_UNIX datagram socket that records, and sends what it is told.
+
+    The arguments are as for `StreamServer`.
+    """
 
     kind = "unix_datagram_peer"
 

@@ -10,7 +10,10 @@ from pytest_sockets._endpoints.server import StreamServer
 
 
 class TCPServer(StreamServer):
-    """A TCP server on loopback that records, and answers only what it is told."""
+    """A TCP server on loopback that records, and answers only what it is told.
+
+    The arguments are as for `StreamServer`.
+    """
 
     kind = "tcp_server"
 
@@ -35,7 +38,10 @@ class TCPServer(StreamServer):
 
 
 class UnixServer(StreamServer):
-    """An AF_UNIX stream server that records, and answers only what it is told."""
+    """An AF_UNIX stream server that records, and answers only what it is told.
+
+    The arguments are as for `StreamServer`.
+    """
 
     kind = "unix_server"
 
@@ -56,28 +62,41 @@ class UnixServer(StreamServer):
 
 
 class EchoServer(StreamServer):
-    """A server that sends everything back (RFC 862), and closes after the peer's EOF."""
+    """A server that sends everything back (RFC 862), and closes after the peer's EOF.
+
+    The arguments are those of `StreamServer`. A connection of it is driven by the server: it can be
+    waited for, asserted on and read, but the test cannot send on it or consume its bytes.
+    """
 
     kind = "echo_server"
     _behaviour = Echo()
 
 
 class SilentServer(StreamServer):
-    """A server that accepts and never answers, not even an EOF."""
+    """A server that accepts and never answers, not even an EOF.
+
+    The arguments are those of `StreamServer`; its connections are driven, as with `EchoServer`.
+    """
 
     kind = "silent_server"
     _behaviour = Behaviour()
 
 
 class DiscardServer(StreamServer):
-    """A server that reads and answers nothing (RFC 863), and closes after the peer's EOF."""
+    """A server that reads and answers nothing (RFC 863), and closes after the peer's EOF.
+
+    The arguments are those of `StreamServer`; its connections are driven, as with `EchoServer`.
+    """
 
     kind = "discard_server"
     _behaviour = Discard()
 
 
 class ChargenServer(StreamServer):
-    """A server that sends characters for as long as the peer takes them (RFC 864)."""
+    """A server that sends characters for as long as the peer takes them (RFC 864).
+
+    The arguments are those of `StreamServer`; its connections are driven, as with `EchoServer`.
+    """
 
     kind = "chargen_server"
     _behaviour = Chargen()

@@ -41,7 +41,8 @@ class Sockets:
     """Opens endpoints and closes them all together; the fixture `sockets` is one.
 
     Each method returns a new endpoint that is ready. `name=` is what messages and reports call it;
-    without one it has the method's name, and a number from the second on.
+    without one it has the method's name, and a number from the second on. The other arguments, and
+    what is raised where one cannot be had, are as for `StreamServer`.
 
     Args:
         settings: timeouts and limits of the endpoints it opens.
