@@ -9,6 +9,7 @@ from typing import Any, cast
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.place import Place
+from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.datagrams import DatagramSocket
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import (
@@ -161,21 +162,31 @@ class DatagramEndpoint(Endpoint):
         """Require exactly `n` datagrams since the start, each of at most `max_size` bytes."""
         wanted = count_of(n, name="n")
         most = None if max_size is None else count_of(max_size, name="max_size")
+        deadline = self._deadline(timeout)
         yield from self._settle()
-        yield from self._counted(wanted, timeout)
-        with self._lock:
-            have = self._payloads()
-        if len(have) > wanted:
-            listing = _listing(have)
-            msg = f"{self.name} received {count(len(have), 'datagram')}, expected {wanted}{listing}"
-            raise MismatchError(msg)
-        for index, data in enumerate(have):
-            if most is not None and len(data) > most:
-                msg = (
-                    f"{self.name}: datagram {index} has {count(len(data), 'byte')}, "
-                    f"more than {most}: {show(data)}"
-                )
+        late = False
+        while True:
+            with self._lock:
+                self._raise_problem()
+                have = self._payloads()
+                over = self._why_over()
+            for index, data in enumerate(have):
+                if most is not None and len(data) > most:
+                    msg = (
+                        f"{self.name}: datagram {index} has {count(len(data), 'byte')}, "
+                        f"more than {most}: {show(data)}"
+                    )
+                    raise MismatchError(msg)
+            if len(have) == wanted:
+                return
+            if len(have) > wanted or over:
+                came = count(len(have), "datagram")
+                msg = f"{self.name} received {came}, expected {wanted}{_listing(have)}"
                 raise MismatchError(msg)
+            if late:
+                raise WaitTimeout(self._too_few(deadline, wanted, len(have)))
+            need = wanted if most is None else len(have) + 1
+            late = yield from self._waited(deadline, (self._arrived, need))
 
     @verb
     def assert_received(
@@ -199,6 +210,7 @@ class DatagramEndpoint(Endpoint):
             with self._lock:
                 self._raise_problem()
                 have = self._payloads()
+                over = self._why_over()
             if any_order:
                 misfit = _first_misfit(wanted, have)
             else:
@@ -214,19 +226,20 @@ class DatagramEndpoint(Endpoint):
                 raise MismatchError(self._misfit(wanted, have, misfit, any_order=any_order))
             if len(have) == len(wanted):
                 return
-            if late or self._closed:
-                missing = wanted[len(have)] if not any_order else None
-                what = f": {show_expected(missing)} is missing" if missing is not None else ""
-                msg = (
-                    f"{self.name}: waited {deadline} for {count(len(wanted), 'datagram')}, "
-                    f"{len(have)} came{what}{_listing(have)}"
-                )
-                raise WaitTimeout(msg) if late else MismatchError(msg)
+            missing = "" if any_order else f": {show_expected(wanted[len(have)])} is missing"
+            if over:
+                ending = f"{missing}{_listing(have)}\n  no more can come: {over}"
+                came = count(len(have), "datagram")
+                msg = f"{self.name} received {came}, expected {len(wanted)}{ending}"
+                raise MismatchError(msg)
+            if late:
+                too_few = self._too_few(deadline, len(wanted), len(have))
+                raise WaitTimeout(f"{too_few}{missing}{_listing(have)}")
             late = yield from self._waited(deadline, (self._arrived, len(have) + 1))
 
     @verb
     def assert_nothing_received(self) -> Steps[None]:
-        """Require that no datagram has been sent to here before this call."""
+        """Require that no datagram has been sent to here before this call; does not wait."""
         yield from self._settle()
         self._raise_problem()
         with self._lock:
@@ -295,9 +308,11 @@ class DatagramEndpoint(Endpoint):
             if self._closed:
                 self._raise_closed()
             if late:
-                msg = f"{self.name}: waited {deadline} for {count(wanted, 'datagram')}, {have} came"
-                raise WaitTimeout(msg)
+                raise WaitTimeout(self._too_few(deadline, wanted, have))
             late = yield from self._waited(deadline, (self._arrived, wanted))
+
+    def _too_few(self, deadline: Deadline, wanted: int, have: int) -> str:
+        return f"{self.name}: waited {deadline} for {count(wanted, 'datagram')}, {have} came"
 
     def _misfit(self, wanted: list[Any], have: list[bytes], at: int, *, any_order: bool) -> str:
         data = have[at]
@@ -305,7 +320,7 @@ class DatagramEndpoint(Endpoint):
             expected = count(len(wanted), "datagram")
             return f"{self.name} received more than {expected}{_listing(have)}"
         if any_order:
-            return f"{self.name} received a datagram that fits none of those expected: {show(data)}"
+            return f"{self.name}: datagram {at} fits none of those still expected: {show(data)}"
         return f"{self.name}: datagram {at} is something else\n{_difference(wanted[at], data)}"
 
     def _signals(self) -> tuple[Signal, ...]:
