@@ -42,6 +42,12 @@ class StreamServer(Endpoint):
         name: what messages and reports call it.
         settings: timeouts and limits.
 
+    Every waiting verb takes `timeout=` in seconds (`None`: the default of `settings`; 0: only what
+    has arrived already) and has an awaitable twin under `aio`. It raises `WaitTimeout` where the
+    deadline passed, `MismatchError` where a claim can no longer become true, `EndpointClosedError`
+    after `close()`, and a problem of the server as soon as there is one. Properties that show the
+    record bring it up to date first.
+
     Raises:
         OSError: it cannot be bound; the message says why, and who holds a taken port.
         UnsupportedError: this machine has no such family or type.
@@ -84,7 +90,7 @@ class StreamServer(Endpoint):
                 listener.start()
         except BaseException:
             for listener in self._listeners:
-                listener.abandon()
+                listener.discard()
             self._place_.remove()
             raise
         self._opened()
@@ -129,7 +135,10 @@ class StreamServer(Endpoint):
 
     @verb
     def accept(self, *, timeout: float | None = None) -> Steps[Connection]:
-        """Return the next connection that was not yet taken, in order of arrival."""
+        """Return the next connection that was not yet taken, in order of arrival.
+
+        Waits for one where all have been taken.
+        """
         deadline = self._deadline(timeout)
         late = False
         while True:
@@ -231,7 +240,7 @@ class StreamServer(Endpoint):
 
     @verb
     def assert_nothing_received(self) -> Steps[None]:
-        """Require that no byte has been sent to any connection before this call."""
+        """Require that no byte has been sent to any connection before this call; does not wait."""
         yield from self._settle()
         self._raise_problem()
         with self._lock:

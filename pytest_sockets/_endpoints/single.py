@@ -23,7 +23,7 @@ from pytest_sockets._engine.binding import (
 )
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.selector import WRITE
+from pytest_sockets._engine.selector import ONCE, WRITE
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
 from pytest_sockets._wire.events import Address
@@ -224,11 +224,18 @@ def _tcp_pair() -> tuple[_socket.socket, PlainSocket, Address | None]:
 class _Connecting:
     """Wakes when a socket has connected, or failed to."""
 
-    def __init__(self) -> None:
+    turns = 1
+
+    def __init__(self, sock: _socket.socket) -> None:
         self.done = Signal()
+        self.error = 0
+        self._socket = sock
 
     def on_ready(self, events: int) -> None:
-        self.done.finish()
+        # The event may be that of another socket, which had this number when it was polled.
+        self.error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self.error or _is_connected(self._socket):
+            self.done.finish()
 
     def on_failure(self, error: Exception) -> None:
         self.done.finish()
@@ -250,14 +257,14 @@ def open_connection(
         try:
             code = sock.connect_ex(target)
             if code == errno.EINPROGRESS:
-                watcher = _Connecting()
+                watcher = _Connecting(sock)
                 selector = Engine.current().selector
-                selector.add(sock.fileno(), watcher, WRITE)
+                selector.add(sock.fileno(), watcher, WRITE | ONCE)
                 try:
                     woken = yield Wait(deadline, (watcher.done, 1))
                 finally:
                     selector.remove(sock.fileno())
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                code = watcher.error or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not woken and not code and not _is_connected(sock):
                     msg = f"connecting to {show_address(plain(candidate, target))} took {deadline}"
                     raise TimeoutError(errno.ETIMEDOUT, msg)

@@ -26,6 +26,8 @@ LAST_TURN = 4096
 class DatagramSocket:
     """A bound, non-blocking datagram socket. Methods may be called from any thread."""
 
+    turns = 10
+
     def __init__(
         self,
         owner: Owner,

@@ -5,22 +5,33 @@ from __future__ import annotations
 import _socket
 import errno
 import select
+import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from pytest_sockets._engine.binding import BACKLOG, accept_from, refuse
+from pytest_sockets._engine.binding import BACKLOG, LOOPBACK, accept_from, refuse
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.stream import Owner
 
+BACKLOG_FULL = 4097
+"""Connections that a full queue holds by default: somaxconn and one more (listen(2))."""
+TCP_INFO_QUEUED = struct.Struct("24xI")
+"""Where `struct tcp_info` of a listening socket counts those who wait (linux/tcp.h: unacked)."""
 GONE_BEFORE_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR})
 
 
 class Listener:
-    """A socket that accepts until it is stopped.
+    """A socket that accepts until it is stopped, each time no more than wait at that time.
+
+    Clients can be as fast as accept(2), and would keep the I/O thread from all other sockets.
 
     Accepting, handing over and stopping all happen under the endpoint's lock. Without it, 1,164 of
     100,000 stops still handed a connection over afterwards.
     """
+
+    turns = 2
 
     def __init__(
         self,
@@ -45,12 +56,15 @@ class Listener:
         except OSError as error:
             refuse(error, "listening socket of this type")
             raise
+        # Inherited by what it accepts, so that their TIME_WAIT does not keep the port from the next
+        # server. Not before it listens: till then a bind(0) with that option could get this port.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._engine.selector.add(sock.fileno(), self)
 
     def on_ready(self, events: int) -> None:
-        """Accept all who wait."""
+        """Accept who waits."""
         with self._owner._lock:
-            self._accept_all()
+            self._accept_queued()
 
     def on_failure(self, error: Exception) -> None:
         """Stop on an error of our own, such as too many open files, and make it a problem.
@@ -65,9 +79,16 @@ class Listener:
         """Take who is queued already, and close."""
         with self._owner._lock:
             try:
-                self._accept_all()
+                self._accept_queued()
+            except Exception as error:  # too many open files: the end has to go on all the same
+                self._owner._fail(error)
             finally:
                 self._release()
+
+    def discard(self) -> None:
+        """Close, whoever is queued."""
+        with self._owner._lock:
+            self._release()
 
     def abandon(self) -> None:
         """Close our number in a forked child, without a word to the parent's epoll."""
@@ -75,9 +96,20 @@ class Listener:
         if sock is not None:
             sock.close()
 
-    def _accept_all(self) -> None:
-        # Asking first is cheap, while accept(2) makes a socket before it looks who waits.
-        while self._socket is not None and self._queue.poll(0):
+    def _queued(self) -> int:
+        sock = self._socket
+        if sock is not None and sock.family in LOOPBACK:
+            with suppress(OSError, struct.error):  # not TCP, or an older kernel
+                size = TCP_INFO_QUEUED.size
+                info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+                return int(TCP_INFO_QUEUED.unpack(info)[0])
+        return BACKLOG_FULL
+
+    def _accept_queued(self) -> None:
+        for _ in range(self._queued()):
+            # Asking first is cheap, while accept(2) makes a socket before it looks who waits.
+            if self._socket is None or not self._queue.poll(0):
+                return
             try:
                 sock, address = accept_from(self._socket)
             except BlockingIOError:

@@ -10,14 +10,15 @@ from typing import Any, Protocol
 
 READ = getattr(select, "EPOLLIN", 1)
 WRITE = getattr(select, "EPOLLOUT", 4)
+ONCE = getattr(select, "EPOLLONESHOT", 1 << 30)
 BATCH = 1024
-TURNS = 10
-"""Times that a pump serves one source. A turn of a stream reads up to 4 MiB, so this is more than
-the kernel holds of one, yet a peer that never stops sending does not keep the pump."""
 
 
 class Source(Protocol):
     """Something with a file descriptor that is served inside `select`, without a task or handle."""
+
+    turns: int
+    """Times that one pump serves it at most: all that is there, but no peer that never stops."""
 
     def on_ready(self, events: int) -> None:
         """Do what can be done without blocking. Believe the system calls, not `events`."""
@@ -66,15 +67,19 @@ class EpollSelector(selectors.BaseSelector):
     def pump(self) -> None:
         """Serve the direct sources until none is ready. For the I/O thread only.
 
-        A source that is ready for ever is served some times, as it holds more than was there.
+        A source that is ready for ever gets its turns, and no more.
         """
-        turns: dict[int, int] = {}
+        served: dict[int, int] = {}
         while events := self._epoll.poll(0, BATCH):
-            due = [event for event in events if turns.get(event[0], 0) < TURNS]
+            due = [event for event in events if served.get(event[0], 0) < self._turns(event[0])]
             if not self._dispatch(due, None):
                 return
             for fd, _ in due:
-                turns[fd] = turns.get(fd, 0) + 1
+                served[fd] = served.get(fd, 0) + 1
+
+    def _turns(self, fd: int) -> int:
+        source = self._sources.get(fd)
+        return 0 if source is None else source.turns
 
     def abandon(self) -> None:
         """Close our descriptor of the epoll and nothing else: its content belongs to the parent."""

@@ -86,6 +86,8 @@ class Stream:
     connection's bytes, to that call. Reading and drivers run in the I/O thread only.
     """
 
+    turns = 10  # of up to 4 MiB: more than the kernel holds of a stream
+
     def __init__(
         self,
         owner: Owner,
