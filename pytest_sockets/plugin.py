@@ -227,7 +227,8 @@ def _allow_loopback(item: pytest.Item) -> None:
     Its `allow_hosts` marker replaces its option, so what was allowed is repeated.
     """
     fixtures: list[str] = getattr(item, "fixturenames", [])
-    if not item.config.pluginmanager.hasplugin("socket") or FIXTURES.isdisjoint(fixtures):
+    loaded = map(item.config.pluginmanager.hasplugin, ("socket", "pytest_socket"))
+    if not any(loaded) or FIXTURES.isdisjoint(fixtures):
         return
     mark = item.get_closest_marker("allow_hosts")
     allowed = mark.args[0] if mark is not None and mark.args else None

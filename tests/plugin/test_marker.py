@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 
 import pytest
 
-from inner_runs import Inner, reports
+from inner_runs import Inner, has_ipv6, reports
 
 WITHOUT_IPV6 = (
     "unshare",
@@ -19,15 +18,6 @@ WITHOUT_IPV6 = (
     'ip link set lo up; echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; exec "$@"',
     "sh",
 )
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
