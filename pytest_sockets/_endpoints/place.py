@@ -19,6 +19,7 @@ from pytest_sockets._engine.binding import (
     bind_unix,
     check_family,
     family_name,
+    new_socket,
     plain,
     type_name,
 )
@@ -96,7 +97,7 @@ def place_for(
     """Bind what the arguments ask for."""
     if isinstance(family, int) and address is not None:
         return _other(family, type, proto, address)
-    name = _family(family, path, abstract=abstract)
+    name = _family(family, type, proto, path, abstract=abstract)
     if address is not None:
         msg = f"address= is for other families; with {name!r} use host= and port=, or path="
         raise ValueError(msg)
@@ -104,14 +105,16 @@ def place_for(
         if host is not None or port != 0:
             msg = "an AF_UNIX endpoint has a path, no host= or port="
             raise ValueError(msg)
-        return _unix(path, type, abstract=abstract)
+        return _unix(path, type, proto, abstract=abstract)
     if path is not None or abstract:
         msg = f"path= and abstract= go with family='unix', not {name!r}"
         raise ValueError(msg)
     return _inet(None if family is None else name, host, port, type, proto)
 
 
-def _family(family: str | int | None, path: str | None, *, abstract: bool) -> str:
+def _family(
+    family: str | int | None, type: int, proto: int, path: str | None, *, abstract: bool
+) -> str:
     if family is None:
         return "unix" if path is not None or abstract else "ipv4"
     if isinstance(family, str):
@@ -119,6 +122,7 @@ def _family(family: str | int | None, path: str | None, *, abstract: bool) -> st
     for name, number in (*FAMILIES.items(), ("unix", socket.AF_UNIX)):
         if family == number:
             return name
+    new_socket(family, type, proto).close()  # a machine without it says so first
     msg = f"family={family_name(family)} needs address=, in the form that this family has"
     raise ValueError(msg)
 
@@ -136,7 +140,7 @@ def _inet(family: str | None, host: str | None, port: int | str, type: int, prot
     return Place(name, sockets, addresses, protocol, asked)
 
 
-def _unix(path: str | None, type: int, *, abstract: bool) -> Place:
+def _unix(path: str | None, type: int, proto: int, *, abstract: bool) -> Place:
     path = None if path is None else os.fsdecode(path)  # a Path is welcome
     protocol = "unix" if type == socket.SOCK_STREAM else f"unix {type_name(type)[5:].lower()}"
     if abstract or (path is not None and path.startswith("\0")):
@@ -144,14 +148,14 @@ def _unix(path: str | None, type: int, *, abstract: bool) -> Place:
             msg = f"abstract=True chooses a name; to give one, write path='\\0{path}'"
             raise ValueError(msg)
         path = path or f"\0pytest-sockets-{secrets.token_hex(8)}"
-        return Place("unix", [bind_unix(path, type)], (path,), protocol)
+        return Place("unix", [bind_unix(path, type, proto)], (path,), protocol)
     if path is not None:
-        sock = bind_unix(path, type)
+        sock = bind_unix(path, type, proto)
         return Place("unix", [sock], (path,), protocol, remove=_remover(path))
     folder = short_folder()
     try:
         own = os.path.join(folder, "s")
-        sock = bind_unix(own, type)
+        sock = bind_unix(own, type, proto)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -171,6 +175,7 @@ def _other(family: int, type: int, proto: int, address: Any) -> Place:
 
 
 def _remover(path: str) -> Callable[[], None]:
+    path = os.path.abspath(path)  # the working directory may be another by then
     inode = os.stat(path).st_ino
 
     def remove() -> None:

@@ -37,8 +37,11 @@ UNSUPPORTED = frozenset(
         errno.EPFNOSUPPORT,
         errno.EOPNOTSUPP,
         errno.ENOPROTOOPT,
+        errno.ENODEV,
     }
 )
+NO_TRANSPORT = UNSUPPORTED | {errno.EADDRNOTAVAIL}
+"""What a family says that is there but carries nothing, such as AF_VSOCK without its loopback."""
 
 
 def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
@@ -55,9 +58,9 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
     return sock
 
 
-def refuse(error: OSError, what: str) -> None:
+def refuse(error: OSError, what: str, missing: frozenset[int] = UNSUPPORTED) -> None:
     """Raise `UnsupportedError` where the kernel says that it has no such thing."""
-    if error.errno in UNSUPPORTED:
+    if error.errno in missing:
         msg = f"this machine has no {what}: {error.strerror}"
         raise UnsupportedError(msg) from error
 
@@ -218,13 +221,16 @@ def _explained(error: OSError, family: int, host: str, port: int, kind: int) -> 
     return type(error)(error.errno, f"{error.strerror}: {where}")
 
 
-def bind_unix(path: str, kind: int) -> _socket.socket:
+def bind_unix(path: str, kind: int, proto: int = 0) -> _socket.socket:
     """Return a socket bound to a path, or to an abstract name (a path that begins with NUL)."""
     size = len(os.fsencode(path))
     if not path:
         msg = "path='' names nothing: give a path, or leave path= out for a short one of ours"
         raise ValueError(msg)
     abstract = path.startswith("\0")
+    if "\0" in path[1:] and not abstract:
+        msg = f"path={path!r} has a NUL inside, where the kernel would end it"
+        raise ValueError(msg)
     if abstract and not sys.platform.startswith("linux"):
         msg = f"abstract AF_UNIX names such as {path!r} exist on Linux only"
         raise UnsupportedError(msg)
@@ -234,7 +240,7 @@ def bind_unix(path: str, kind: int) -> _socket.socket:
             "leave path= out for a short one of ours"
         )
         raise ValueError(msg)
-    sock = new_socket(socket.AF_UNIX, kind)
+    sock = new_socket(socket.AF_UNIX, kind, proto)
     try:
         sock.bind(os.fsencode(path) if abstract else path)
     except OSError as error:
@@ -267,7 +273,8 @@ def bind_other(family: int, kind: int, proto: int, address: Any) -> _socket.sock
         raise TypeError(msg) from error
     except OSError as error:
         sock.close()
-        refuse(error, f"{name} address like {address!r}")
+        missing = NO_TRANSPORT if family not in FAMILY_WORDS else UNSUPPORTED
+        refuse(error, f"{name} address like {address!r}", missing)
         raise type(error)(error.errno, f"{error.strerror}: {name} address {address!r}") from error
     except BaseException:
         sock.close()
