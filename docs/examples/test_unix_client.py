@@ -26,7 +26,7 @@ def test_a_command_is_sent_to_its_end(unix_server):
     unix_server.assert_received(b"reload\n")
 
 
-def test_a_command_gets_its_answer(sockets, tmp_path):
+def test_a_command_gets_its_answer(sockets):
     server = sockets.echo_server(family="unix")
 
     assert run_command(server.path, b"reload\n") == b"reload\n"
