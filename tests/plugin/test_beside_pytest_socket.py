@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from inner_runs import Inner, has_ipv6
+from inner_runs import Inner, has_ipv6, needs
 
-pytest.importorskip("pytest_socket", reason="pytest-socket is not installed")
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    needs("pytest_socket")
+
 
 OUTSIDE = "('192.0.2.1', 80)"  # TEST-NET-1: documentation only, routed nowhere (RFC 5737)
 CLIENTS = f"""

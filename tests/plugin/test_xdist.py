@@ -52,7 +52,7 @@ def test_processes_at_once_do_not_disturb_each_other(
     count = 40 if workers == 8 else 15
     source = MANY.replace("COUNT", str(count))
     args = (f"-n{workers}", f"--dist={dist}", "-W", "error")
-    result = run_plain(source, *args, plugins=["xdist.plugin"])
+    result = run_plain(source, *args, plugins=["xdist"])
     result.assert_outcomes(passed=3 * count * (2 if dist == "each" else 1))
 
 
@@ -102,7 +102,7 @@ def test_passes(unix_server):
         "--dist=load",
         f"--tx=popen//python={other}",
         "--max-worker-restart=0",
-        plugins=["xdist.plugin"],
+        plugins=["xdist"],
         conftest="""
 def pytest_configure_node(node):
     # xdist gives a worker started by popen its own sys.path, which is that of another version.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import socket
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-WORKERS = {"plain": (), "two workers": ("-p", "xdist.plugin", "-n", "2")}
+WORKERS = {"plain": (), "two workers": ("-p", "xdist", "-n", "2")}
 VARIABLES = (
     "BUILD_NUMBER",
     "CI",
@@ -49,7 +50,7 @@ class Inner:
             source: the test file, `test_it.py`.
             args: further arguments.
             load: the arguments that load this plugin.
-            plugins: other plugins, by the names of their entry points.
+            plugins: other plugins; by module where the entry point is named as one of Python's.
             conftest: the conftest.py.
             ini: lines of the section `[pytest]`.
             apart: whether in a process of its own.
@@ -73,6 +74,15 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("COLUMNS", "80")
+
+
+def needs(module: str) -> None:
+    """Skip where a plugin or library is not installed.
+
+    It must not be imported here: pytest warns of a plugin that it finds imported already.
+    """
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
 
 
 def has_ipv6() -> bool:

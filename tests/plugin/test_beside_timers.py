@@ -1,0 +1,90 @@
+"""Beside what limits, repeats and shuffles tests."""
+
+from __future__ import annotations
+
+import re
+
+from inner_runs import Inner, needs, reports
+
+HANGS = """
+import socket
+
+def test_hangs(tcp_server):
+    with socket.create_connection(tcp_server.address) as sock:
+        sock.sendall(b"HEL")
+        tcp_server.accept().recv_exactly(5, timeout=3600)
+"""
+
+
+def test_pytest_timeout_ends_a_wait_by_a_signal_and_the_wire_is_shown(run: Inner) -> None:
+    needs("pytest_timeout")
+    result = run(HANGS, "--timeout=1", "--timeout-method=signal", plugins=["timeout"], apart=True)
+    result.assert_outcomes(failed=1)
+    shown = reports(result)["test_hangs"]
+    assert "Timeout (>1.0s) from pytest-timeout" in shown
+    assert " sockets: test_hangs (seed " in shown
+    assert "#0 received    3  00000000  48 45 4c " in shown
+
+
+def test_pytest_timeout_ends_a_wait_by_a_thread(run_plain: Inner) -> None:
+    # It dumps all stacks and ends the process at once: no report of anything can follow.
+    needs("pytest_timeout")
+    args = ("--timeout=1", "--timeout-method=thread")
+    result = run_plain(HANGS, *args, plugins=["timeout"], apart=True)
+    assert result.ret == 1
+    output = result.stdout.str() + result.stderr.str()
+    assert "tcp_server.accept().recv_exactly(5, timeout=3600)" in output
+    assert "pytest-sockets I/O" in output
+
+
+def test_pytest_randomly_changes_neither_seeds_nor_results(run: Inner) -> None:
+    needs("pytest_randomly")
+    source = """
+import random
+import pytest
+
+@pytest.mark.parametrize("n", range(5))
+def test_seed(n, sockets, echo_server):
+    assert sockets.endpoints == (echo_server,)
+    print("seed of it:", sockets.seed)
+    assert False
+"""
+    shown = []
+    for number in (1, 2):
+        result = run(source, f"--randomly-seed={number}", plugins=["randomly"])
+        lines = re.findall(r"^seed of it: .*", result.stdout.str(), re.MULTILINE)
+        shown.append(sorted(lines))
+    assert len(shown[0]) == 5
+    assert shown[0] == shown[1]
+    assert len(set(shown[0])) == 5
+
+
+def test_pytest_rerunfailures_begins_each_attempt_afresh(run: Inner) -> None:
+    needs("pytest_rerunfailures")
+    result = run(
+        """
+import socket
+
+attempts = []
+
+def test_third_time(echo_server, sockets):
+    assert sockets.endpoints == (echo_server,)
+    assert echo_server.transcript == ()
+    attempts.append(echo_server)
+    with socket.create_connection(echo_server.address) as sock:
+        sock.sendall(b"%d" % len(attempts))
+        sock.recv(1)
+    assert [server.is_closed for server in attempts] == [True] * (len(attempts) - 1) + [False]
+    echo_server.assert_received(b"3")
+
+def test_never(echo_server):
+    attempts.append(echo_server)
+    with socket.create_connection(echo_server.address) as sock:
+        sock.sendall(b"%d" % attempts.count(echo_server))
+    echo_server.assert_received(b"never")
+""",
+        "--reruns=2",
+        plugins=["rerunfailures"],
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    assert reports(result)["test_never"].count("echo_server  tcp ") == 1
