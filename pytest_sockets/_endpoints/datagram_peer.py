@@ -89,7 +89,7 @@ class UDPPeer(DatagramPeer):
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if family == "unix":
+        if family in ("unix", socket.AF_UNIX):
             msg = f"{self.kind} cannot have family='unix': use unix_datagram_peer"
             raise ValueError(msg)
         super().__init__(family=family, host=host, port=port, name=name, settings=settings)

@@ -99,6 +99,9 @@ class DatagramEndpoint(Endpoint):
         target = self._target(to)
         try:
             self._part_for(target).send(content, target)
+        except (TypeError, OverflowError) as error:
+            msg = f"to={to!r} is no address of {self._place_.family}: {error}"
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
         except OSError as error:
             where = f" to {show_address(target)}" if target is not None else ""
             if error.errno in NOBODY_THERE:
@@ -110,7 +113,7 @@ class DatagramEndpoint(Endpoint):
             if isinstance(error, BlockingIOError):
                 text = f"{error.strerror}: the queue{where} is full; let the receiver read first"
                 raise BlockingIOError(error.errno, text) from None
-            raise
+            raise type(error)(error.errno, f"{error.strerror}{where}") from None
 
     @verb
     def expect(self, expected: Any, *, timeout: float | None = None) -> Steps[Datagram]:

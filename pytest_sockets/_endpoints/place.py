@@ -95,6 +95,7 @@ def place_for(
     abstract: bool = False,
 ) -> Place:
     """Bind what the arguments ask for."""
+    _check_family(family)
     if isinstance(family, int) and address is not None:
         return _other(family, type, proto, address)
     name = _family(family, type, proto, path, abstract=abstract)
@@ -110,6 +111,14 @@ def place_for(
         msg = f"path= and abstract= go with family='unix', not {name!r}"
         raise ValueError(msg)
     return _inet(None if family is None else name, host, port, type, proto)
+
+
+def _check_family(family: object) -> None:
+    # A negative number would be taken for "not given" by the socket class.
+    is_number = isinstance(family, int) and not isinstance(family, bool) and family >= 0
+    if family is not None and not isinstance(family, str) and not is_number:
+        msg = f"family must be a name or a socket.AF_… number, not {family!r}"
+        raise TypeError(msg)
 
 
 def _family(
@@ -141,7 +150,7 @@ def _inet(family: str | None, host: str | None, port: int | str, type: int, prot
 
 
 def _unix(path: str | None, type: int, proto: int, *, abstract: bool) -> Place:
-    path = None if path is None else os.fsdecode(path)  # a Path is welcome
+    path = None if path is None else as_path(path)
     protocol = "unix" if type == socket.SOCK_STREAM else f"unix {type_name(type)[5:].lower()}"
     if abstract or (path is not None and path.startswith("\0")):
         if path is not None and not path.startswith("\0"):
@@ -164,6 +173,15 @@ def _unix(path: str | None, type: int, proto: int, *, abstract: bool) -> Place:
         shutil.rmtree(folder, ignore_errors=True)
 
     return Place("unix", [sock], (own,), protocol, remove=remove)
+
+
+def as_path(path: object) -> str:
+    """Return a path given as `str`, `bytes` or `Path`, or say what is wrong with it."""
+    try:
+        return os.fsdecode(cast("str", path))
+    except TypeError as error:
+        msg = f"path must be a str, bytes or a Path, not {path!r}"
+        raise TypeError(msg) from error
 
 
 def _other(family: int, type: int, proto: int, address: Any) -> Place:

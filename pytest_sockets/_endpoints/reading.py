@@ -143,7 +143,11 @@ class Reading(StreamView):
     def _expect_match(
         self, pattern: re.Pattern[bytes], until: bytes | int, timeout: float | None
     ) -> Steps[re.Match[bytes]]:
-        frame: Frame = Exactly(until) if isinstance(until, int) else Until(until)
+        frame: Frame = (
+            Until(until, name="until")
+            if isinstance(until, (bytes, bytearray, memoryview, str))
+            else Exactly(until, name="until")
+        )
         try:
             data = yield from self._take("expect", frame, timeout)
         except PeerGoneError as error:

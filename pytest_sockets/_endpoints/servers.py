@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import cast
 
 from pytest_sockets._endpoints.behaviours import Behaviour, Chargen, Discard, Echo
@@ -26,7 +27,7 @@ class TCPServer(StreamServer):
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if family == "unix":
+        if family in ("unix", socket.AF_UNIX):
             msg = "a TCP server cannot have family='unix': use unix_server or UnixServer"
             raise ValueError(msg)
         super().__init__(family=family, host=host, port=port, name=name, settings=settings)

@@ -7,15 +7,17 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
-from pytest_sockets._endpoints.place import Place
+from pytest_sockets._endpoints.place import Place, as_path
 from pytest_sockets._engine.binding import (
     LOOPBACK,
     accept_from,
+    check_host,
+    check_path,
     new_socket,
     plain,
     refuse,
@@ -26,6 +28,7 @@ from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.selector import ONCE, WRITE
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
+from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.rendering import show_address
 
@@ -119,6 +122,12 @@ class SocketPair(SingleStream):
                 raise ValueError(msg)
             ours, theirs, peer = _tcp_pair()
         else:
+            if type not in ("stream", "seqpacket"):
+                msg = (
+                    "type of a pair must be 'stream' or 'seqpacket' "
+                    f"(of a DatagramPair 'datagram'), not {type!r}"
+                )
+                raise ValueError(msg)
             ours, theirs = _unix_pair(type)
             peer = None
         self._socket = theirs
@@ -177,22 +186,21 @@ class DatagramPair(DatagramEndpoint):
         self._socket.close()
 
 
+PAIR_TYPES = {
+    "stream": socket.SOCK_STREAM,
+    "datagram": socket.SOCK_DGRAM,
+    "seqpacket": socket.SOCK_SEQPACKET,
+}
+
+
 def _unix_pair(type: str) -> tuple[_socket.socket, PlainSocket]:
-    types = {
-        "stream": socket.SOCK_STREAM,
-        "datagram": socket.SOCK_DGRAM,
-        "seqpacket": socket.SOCK_SEQPACKET,
-    }
-    if type not in types:
-        msg = f"type of a pair must be one of {', '.join(types)}, not {type!r}"
-        raise ValueError(msg)
     try:
-        ours, theirs = _socket.socketpair(socket.AF_UNIX, types[type])
+        ours, theirs = _socket.socketpair(socket.AF_UNIX, PAIR_TYPES[type])
     except OSError as error:
         refuse(error, f"AF_UNIX {type} pair")
         raise
     ours.setblocking(False)
-    plain_end = PlainSocket(socket.AF_UNIX, types[type], 0, fileno=theirs.detach())
+    plain_end = PlainSocket(socket.AF_UNIX, PAIR_TYPES[type], 0, fileno=theirs.detach())
     return ours, plain_end
 
 
@@ -251,9 +259,13 @@ def open_connection(
 ) -> Steps[Connection]:
     """Connect, and return the connection of a new `Client`."""
     deadline = settings.deadline(timeout)
-    refusal: OSError | None = None
+    refusal: Exception | None = None
     for candidate, target in _candidates(address, family):
-        sock = new_socket(candidate, socket.SOCK_STREAM)
+        try:
+            sock = new_socket(candidate, socket.SOCK_STREAM)
+        except UnsupportedError as error:
+            refusal = error
+            continue
         try:
             code = sock.connect_ex(target)
             if code == errno.EINPROGRESS:
@@ -273,7 +285,10 @@ def open_connection(
                 raise OSError(code, f"{os.strerror(code)}: {where}")
             if candidate in LOOPBACK:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except ConnectionRefusedError as error:  # a name's next address may answer
+        except TimeoutError:
+            sock.close()
+            raise
+        except OSError as error:  # a name's next address may answer
             sock.close()
             refusal = error
         except BaseException:
@@ -299,13 +314,14 @@ def _candidates(address: Any, family: int | None) -> list[tuple[int, Any]]:
     if family is not None and family not in LOOPBACK and family != socket.AF_UNIX:
         return [(family, address)]
     if isinstance(address, (str, bytes)) or hasattr(address, "__fspath__"):
-        path = os.fsencode(cast("str | bytes", address))
-        return [(socket.AF_UNIX, path)]
+        path = as_path(address)
+        check_path(path)
+        return [(socket.AF_UNIX, os.fsencode(path))]
     try:
         host, port = address[:2]
     except (TypeError, ValueError):
         msg = f"address must be a (host, port) pair or an AF_UNIX path, not {address!r}"
         raise TypeError(msg) from None
     number = resolve_port(port, socket.SOCK_STREAM)  # getaddrinfo takes 65,616 for 80
-    found = _socket.getaddrinfo(host, number, family or 0, socket.SOCK_STREAM)
+    found = _socket.getaddrinfo(check_host(host), number, family or 0, socket.SOCK_STREAM)
     return [(int(entry[0]), entry[4]) for entry in found]

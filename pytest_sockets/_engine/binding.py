@@ -49,11 +49,17 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
 
     It is the C module's class: pytest-socket and gevent replace the Python one.
     """
+    what = f"{family_name(family)} {type_name(kind)} socket"
+    if proto:
+        what += f" of protocol {proto}"
     try:
         sock = _socket.socket(family, kind, proto)
+    except TypeError as error:
+        msg = f"type={kind!r} and proto={proto!r} must be numbers: {error}"
+        raise TypeError(msg) from error
     except OSError as error:
-        refuse(error, f"{family_name(family)} {type_name(kind)} socket")
-        raise
+        refuse(error, what)
+        raise OSError(error.errno, f"{error.strerror}: {what}") from None
     sock.setblocking(False)
     return sock
 
@@ -130,6 +136,14 @@ def check_family(family: str) -> str:
     return family
 
 
+def check_host(host: object) -> str:
+    """Return a host, or say what is wrong with it."""
+    if not isinstance(host, str):
+        msg = f"host must be an address or a name, not {host!r}"
+        raise TypeError(msg)
+    return host
+
+
 def resolve(family: str | None, host: str | None, kind: int) -> list[tuple[int, str]]:
     """Return the (family, literal address) pairs to bind for a family and a host.
 
@@ -138,6 +152,7 @@ def resolve(family: str | None, host: str | None, kind: int) -> list[tuple[int, 
     """
     if host is None:
         return LOOPBACKS[family or "ipv4"]
+    check_host(host)
     wanted = FAMILIES.get(family or "", socket.AF_UNSPEC)
     try:
         found = _socket.getaddrinfo(host, 0, wanted, kind)
@@ -221,25 +236,27 @@ def _explained(error: OSError, family: int, host: str, port: int, kind: int) -> 
     return type(error)(error.errno, f"{error.strerror}: {where}")
 
 
-def bind_unix(path: str, kind: int, proto: int = 0) -> _socket.socket:
-    """Return a socket bound to a path, or to an abstract name (a path that begins with NUL)."""
+def check_path(path: str, hint: str = "") -> None:
+    """Say what is wrong with an AF_UNIX path, or an abstract name, in itself."""
     size = len(os.fsencode(path))
     if not path:
-        msg = "path='' names nothing: give a path, or leave path= out for a short one of ours"
+        msg = f"path='' names nothing{hint}"
         raise ValueError(msg)
-    abstract = path.startswith("\0")
-    if "\0" in path[1:] and not abstract:
+    if "\0" in path[1:] and not path.startswith("\0"):
         msg = f"path={path!r} has a NUL inside, where the kernel would end it"
         raise ValueError(msg)
+    if size > PATH_LIMIT:
+        msg = f"path is {size} bytes long and AF_UNIX takes at most {PATH_LIMIT}: {path!r}{hint}"
+        raise ValueError(msg)
+
+
+def bind_unix(path: str, kind: int, proto: int = 0) -> _socket.socket:
+    """Return a socket bound to a path, or to an abstract name (a path that begins with NUL)."""
+    check_path(path, "; leave path= out for a short one of ours")
+    abstract = path.startswith("\0")
     if abstract and not sys.platform.startswith("linux"):
         msg = f"abstract AF_UNIX names such as {path!r} exist on Linux only"
         raise UnsupportedError(msg)
-    if size > PATH_LIMIT:
-        msg = (
-            f"path is {size} bytes long and AF_UNIX takes at most {PATH_LIMIT}: {path!r}; "
-            "leave path= out for a short one of ours"
-        )
-        raise ValueError(msg)
     sock = new_socket(socket.AF_UNIX, kind, proto)
     try:
         sock.bind(os.fsencode(path) if abstract else path)
@@ -267,10 +284,10 @@ def bind_other(family: int, kind: int, proto: int, address: Any) -> _socket.sock
     sock = new_socket(family, kind, proto)
     try:
         sock.bind(address)
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         sock.close()
         msg = f"address={address!r} is no address of {name}: {error}"
-        raise TypeError(msg) from error
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
     except OSError as error:
         sock.close()
         missing = NO_TRANSPORT if family not in FAMILY_WORDS else UNSUPPORTED

@@ -44,8 +44,8 @@ class UpTo:
 class Exactly:
     """Exactly `n` bytes."""
 
-    def __init__(self, n: int) -> None:
-        self._count = positive(n, name="n")
+    def __init__(self, n: int, *, name: str = "n") -> None:
+        self._count = positive(n, name=name)
         self.wanted = count(self._count, "byte")
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
@@ -56,10 +56,10 @@ class Exactly:
 class Until:
     """Everything up to a separator, and the separator."""
 
-    def __init__(self, separator: bytes) -> None:
-        self._separator = as_bytes(separator, name="separator")
+    def __init__(self, separator: bytes, *, name: str = "separator") -> None:
+        self._separator = as_bytes(separator, name=name)
         if not self._separator:
-            msg = "separator=b'' ends no frame: name at least one byte"
+            msg = f"{name}=b'' ends no frame: name at least one byte"
             raise ValueError(msg)
         self._searched = 0
         self.wanted = f"bytes up to {show(self._separator)}"

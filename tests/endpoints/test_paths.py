@@ -161,7 +161,5 @@ def test_an_abstract_name_is_on_no_disk(
                 opener(name)
         with opener(name):  # free again
             pass
-    with pytest.raises(
-        ValueError, match="abstract=True chooses a name; to give one, write"
-    ):
+    with pytest.raises(ValueError, match="abstract=True chooses a name; to give one, write"):
         opener("name", abstract=True)
