@@ -106,9 +106,11 @@ class Listener:
         return BACKLOG_FULL
 
     def _accept_queued(self) -> None:
+        # The cheapest question first: most endpoints stop with nobody in the queue.
+        if self._socket is None or not self._queue.poll(0):
+            return
         for _ in range(self._queued()):
-            # Asking first is cheap, while accept(2) makes a socket before it looks who waits.
-            if self._socket is None or not self._queue.poll(0):
+            if self._socket is None:
                 return
             try:
                 sock, address = accept_from(self._socket)
