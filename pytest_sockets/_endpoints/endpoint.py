@@ -121,10 +121,10 @@ class Endpoint:
 
     def _settle(self) -> Steps[None]:
         """Bring all that the kernel holds into the record."""
+        if self._forked_from:  # what the parent receives from now on cannot be known here
+            self._raise_closed()
         if self._closed:
             return
-        if self._forked_from:
-            self._raise_closed()
         if not (yield self._engine.settled(Deadline(SYNC_TIMEOUT * self.settings.timeout_factor))):
             msg = (
                 f"the I/O thread did not answer within {SYNC_TIMEOUT:g} s: "
@@ -175,7 +175,9 @@ class Endpoint:
             signal.finish()
 
     def _raise_problem(self) -> None:
-        """Raise the oldest problem, if there is one."""
+        """Raise the oldest problem, if there is one, or that the endpoint is another process's."""
+        if self._forked_from:
+            self._raise_closed()
         if self._dated_problems:
             raise self._dated_problems[0][1]
 

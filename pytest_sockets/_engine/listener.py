@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import select
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -19,6 +21,9 @@ BACKLOG_FULL = 4097
 """Connections that a full queue holds by default: somaxconn and one more (listen(2))."""
 TCP_INFO_QUEUED = struct.Struct("24xI")
 """Where `struct tcp_info` of a listening socket counts those who wait (linux/tcp.h: unacked)."""
+ACCEPTING = threading.RLock()
+"""Held from accept(2) until the listener knows the socket. A child forked in between would have a
+descriptor that nobody in it can close, and keep the parent's reset from going out."""
 GONE_BEFORE_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR})
 
 
@@ -44,6 +49,7 @@ class Listener:
         self._engine = engine
         self._socket: _socket.socket | None = sock
         self._on_accept = on_accept
+        self._arriving: _socket.socket | None = None  # accepted, not yet handed over
         self._queue = select.poll()
         self._queue.register(sock.fileno(), select.POLLIN)
 
@@ -92,9 +98,10 @@ class Listener:
 
     def abandon(self) -> None:
         """Close our number in a forked child, without a word to the parent's epoll."""
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            sock.close()
+        for sock in (self._socket, self._arriving):
+            if sock is not None:
+                sock.close()
+        self._socket = None
 
     def _queued(self) -> int:
         sock = self._socket
@@ -113,7 +120,9 @@ class Listener:
             if self._socket is None:
                 return
             try:
-                sock, address = accept_from(self._socket)
+                with ACCEPTING:
+                    sock, address = accept_from(self._socket)
+                    self._arriving = sock
             except BlockingIOError:
                 return
             except OSError as error:
@@ -122,9 +131,18 @@ class Listener:
                 raise
             sock.setblocking(False)
             self._on_accept(sock, address)
+            self._arriving = None
 
     def _release(self) -> None:
         sock, self._socket = self._socket, None
         if sock is not None:
             self._engine.selector.remove(sock.fileno())
             sock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=ACCEPTING.acquire,
+        after_in_parent=ACCEPTING.release,
+        after_in_child=ACCEPTING.release,
+    )

@@ -171,6 +171,7 @@ EXHAUSTED = """
     server = TCPServer(settings=Settings(timeout=60))
 """
 WHILE_OPEN = """
+    number = server._listeners[0]._socket.fileno()
     told = []
     def wait():
         try:
@@ -186,7 +187,9 @@ WHILE_OPEN = """
     assert told == [problem], told
     assert problem.__cause__.errno == errno.EMFILE
     # A listener that cannot accept stays readable: the loop would spin on it.
-    assert server._engine.selector._epoll.poll(0) == []
+    echo.received  # the I/O thread has been through with it
+    assert number not in server._engine.selector._sources
+    assert number not in [fd for fd, _ in server._engine.selector._epoll.poll(0)]
     for client in clients:
         client.close()
     with socket.create_connection(echo.address) as client:

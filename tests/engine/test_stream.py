@@ -100,9 +100,8 @@ def test_a_reset_is_one_on_the_wire(server: StreamServer) -> None:
     assert seen == [ConnectionResetError if is_tcp else b""] * RUNS
 
 
+@pytest.mark.parametrize("server", ["ipv4", "ipv6"], indirect=True)
 def test_a_reset_drops_what_the_peer_has_not_read(server: StreamServer) -> None:
-    if server.family == "unix":
-        pytest.skip("AF_UNIX has no reset")
     for _ in range(RUNS // 10):
         with plain_client(server.address) as client:
             conn = server.accept()
