@@ -282,6 +282,27 @@ def test_the_child_has_none_of_our_files_open(server: TCPServer) -> None:
 EPOLL = "anon_inode:[eventpoll]"
 
 
+def sockets_at(address: tuple[str, int]) -> int:
+    """Count the sockets of this process that are at an address."""
+    found = 0
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the folder itself, or no socket
+            if os.readlink(f"/proc/self/fd/{number}").startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(number))) as sock:
+                    found += sock.getsockname() == address
+    return found
+
+
+def test_forking_right_after_a_connect_keeps_no_connection(server: TCPServer) -> None:
+    # The I/O thread is about to accept, has just done it, or not yet begun.
+    kept: list[int] = []
+    for _ in range(50):
+        with socket.create_connection(server.address):
+            kept.append(in_child(lambda: sockets_at(server.address)))
+    assert kept == [0] * 50
+    assert sockets_at(server.address) > 0
+
+
 def test_a_connection_accepted_at_that_moment_is_not_kept_open() -> None:
     taken: list[str] = []
     inside = threading.Event()
