@@ -7,21 +7,26 @@ import re
 from inner_runs import Inner, needs, reports
 
 HANGS = """
-import socket
+import os, signal, socket, threading
 
 def test_hangs(tcp_server):
     with socket.create_connection(tcp_server.address) as sock:
         sock.sendall(b"HEL")
-        tcp_server.accept().recv_exactly(5, timeout=3600)
+        conn = tcp_server.accept()
+        SOON
+        conn.recv_exactly(5, timeout=3600)
 """
+# The signal is what pytest-timeout's own timer would send, at a known moment.
+SIGNAL = "threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGALRM)).start()"
 
 
 def test_pytest_timeout_ends_a_wait_by_a_signal_and_the_wire_is_shown(run: Inner) -> None:
     needs("pytest_timeout")
-    result = run(HANGS, "--timeout=1", "--timeout-method=signal", plugins=["timeout"], apart=True)
+    args = ("--timeout=3600", "--timeout-method=signal")
+    result = run(HANGS.replace("SOON", SIGNAL), *args, plugins=["timeout"], apart=True)
     result.assert_outcomes(failed=1)
     shown = reports(result)["test_hangs"]
-    assert "Timeout (>1.0s) from pytest-timeout" in shown
+    assert "Timeout (>3600.0s) from pytest-timeout" in shown
     assert " sockets: test_hangs (seed " in shown
     assert "#0 received    3  00000000  48 45 4c " in shown
 
@@ -29,11 +34,12 @@ def test_pytest_timeout_ends_a_wait_by_a_signal_and_the_wire_is_shown(run: Inner
 def test_pytest_timeout_ends_a_wait_by_a_thread(run_plain: Inner) -> None:
     # It dumps all stacks and ends the process at once: no report of anything can follow.
     needs("pytest_timeout")
-    args = ("--timeout=1", "--timeout-method=thread")
-    result = run_plain(HANGS, *args, plugins=["timeout"], apart=True)
+    args = ("--timeout=2", "--timeout-method=thread")
+    ini = "timeout_func_only = true"
+    result = run_plain(HANGS.replace("SOON", ""), *args, plugins=["timeout"], ini=ini, apart=True)
     assert result.ret == 1
     output = result.stdout.str() + result.stderr.str()
-    assert "tcp_server.accept().recv_exactly(5, timeout=3600)" in output
+    assert "conn.recv_exactly(5, timeout=3600)" in output
     assert "pytest-sockets I/O" in output
 
 
