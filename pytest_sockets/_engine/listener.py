@@ -117,8 +117,6 @@ class Listener:
         if self._socket is None or not self._queue.poll(0):
             return
         for _ in range(self._queued()):
-            if self._socket is None:
-                return
             try:
                 with ACCEPTING:
                     sock, address = accept_from(self._socket)
