@@ -73,7 +73,11 @@ class Twin(Generic[P, R]):
     """The awaitable twin of a blocking verb, as a method of a `Face`."""
 
     def __init__(self, blocking: Callable[Concatenate[Any, P], R]) -> None:
+        self._blocking = blocking
         self._steps: Callable[..., Steps[R]] = blocking.steps  # type: ignore[attr-defined]
+        signature = inspect.signature(blocking)
+        _, *parameters = signature.parameters.values()
+        self._signature = signature.replace(parameters=parameters)
         self.__doc__ = f"Await what `{blocking.__name__}` waits for; same arguments and result."
 
     @overload
@@ -86,9 +90,10 @@ class Twin(Generic[P, R]):
             return self
         target = face._owner
 
-        @functools.wraps(self._steps)
+        @functools.wraps(self._blocking)
         async def twin(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
             return await drive_async(self._steps(target, *args, **kwargs))
 
+        twin.__signature__ = self._signature  # type: ignore[attr-defined]
         return twin
