@@ -49,15 +49,15 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
 
     It is the C module's class: pytest-socket and gevent replace the Python one.
     """
-    what = f"{family_name(family)} {type_name(kind)} socket"
-    if proto:
-        what += f" of protocol {proto}"
     try:
         sock = _socket.socket(family, kind, proto)
     except TypeError as error:
         msg = f"type={kind!r} and proto={proto!r} must be numbers: {error}"
         raise TypeError(msg) from error
     except OSError as error:
+        what = f"{family_name(family)} {type_name(kind)} socket"
+        if proto:
+            what += f" of protocol {proto}"
         refuse(error, what)
         raise OSError(error.errno, f"{error.strerror}: {what}") from None
     sock.setblocking(False)
