@@ -47,10 +47,8 @@ def _make(env: Path) -> None:
     base = next(_interpreters(), None)
     if base is None:
         raise Unavailable("there is no other Python interpreter on PATH")
-    for command in (
-        [base, "-m", "venv", env],
-        [env / "bin" / "python", "-m", "pip", "install", "-q", "--retries=1", ROOT, "pytest-xdist"],
-    ):
+    pip = [base, "-m", "pip", "--python", env, "install", "-q", "--retries=1"]
+    for command in ([base, "-m", "venv", "--without-pip", env], [*pip, ROOT, "pytest-xdist"]):
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except subprocess.CalledProcessError as error:
