@@ -1,10 +1,26 @@
+import re
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pytest_sockets import Settings, Sockets
 from pytest_sockets._endpoints import registry
 from stream_ends import PATIENCE, STREAMS, Ends, open_ends
+
+HERE = Path(__file__).parent
+USES_IPV6 = re.compile(r"ipv6|dual|::")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        skip = pytest.mark.skip(reason=f"this machine has no IPv6 loopback: {error}")
+        for item in items:
+            if item.path.parent == HERE and USES_IPV6.search(item.name):
+                item.add_marker(skip)
 
 
 @pytest.fixture

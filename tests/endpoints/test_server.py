@@ -182,9 +182,10 @@ def test_a_path_has_no_port_and_a_port_no_path(sockets: Sockets) -> None:
         unix.url("http")
 
 
-def test_a_server_shows_what_it_is(sockets: Sockets) -> None:
-    server = sockets.tcp_server(family="ipv6")
-    where = f"tcp [::1]:{server.port}"
+@pytest.mark.parametrize(("family", "host"), [("ipv4", "127.0.0.1"), ("ipv6", "[::1]")])
+def test_a_server_shows_what_it_is(sockets: Sockets, family: str, host: str) -> None:
+    server = sockets.tcp_server(family=family)
+    where = f"tcp {host}:{server.port}"
     assert repr(server) == f"<TCPServer {where}, 0 connections, open>"
     with plain_client(server.address):
         server.accept()

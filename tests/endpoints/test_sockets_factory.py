@@ -78,17 +78,27 @@ def test_a_given_name_is_used_and_takes_no_number(sockets: Sockets) -> None:
     assert {event.endpoint for event in primary.transcript} == {"primary"}
 
 
-def test_the_factorys_settings_and_family_are_those_of_its_endpoints() -> None:
-    with Sockets(Settings(timeout=7), family="ipv6", seed=42) as sockets:
+@pytest.mark.parametrize(
+    ("family", "other"), [("ipv4", "unix"), ("unix", "ipv4"), ("ipv6", "ipv4")]
+)
+def test_the_factorys_settings_and_family_are_those_of_its_endpoints(
+    family: str, other: str
+) -> None:
+    with Sockets(Settings(timeout=7), family=family, seed=42) as sockets:
         assert sockets.seed == 42
-        opened: list[Any] = [sockets.tcp_server(), sockets.echo_server(), sockets.udp_peer()]
-        assert {endpoint.family for endpoint in opened} == {"ipv6"}
+        opened: list[Any] = [
+            getattr(sockets, f"{kind}_server")()
+            for kind in ("echo", "silent", "discard", "chargen", "stream")
+        ]
+        if family != "unix":
+            opened += [sockets.tcp_server(), sockets.udp_peer(), sockets.udp_echo_server()]
+        assert {endpoint.family for endpoint in opened} == {family}
         assert {endpoint.settings.timeout for endpoint in opened} == {7}
-        assert sockets.tcp_server(family="ipv4").family == "ipv4"
-        assert sockets.tcp_server(host="127.0.0.1").family == "ipv4"
+        assert repr(sockets) == f"<Sockets {len(opened)} endpoints>"
+        assert sockets.echo_server(family=other).family == other
+        assert sockets.echo_server(host="127.0.0.1").family == "ipv4"
         assert sockets.stream_server(path="\0x").family == "unix"
         assert sockets.unix_server().family == "unix"
-        assert repr(sockets) == "<Sockets 7 endpoints>"
 
 
 def test_closing_the_factory_closes_all_that_it_opened(sockets: Sockets) -> None:
