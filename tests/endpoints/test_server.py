@@ -1,7 +1,9 @@
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from pytest_sockets import (
     UnixServer,
     WaitTimeout,
 )
-from stream_ends import FOREVER, abort, plain_client, read_to_eof
+from stream_ends import FOREVER, OWN_HOST, abort, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "dual", "unix"]
 
@@ -219,7 +221,7 @@ def test_two_servers_never_share_a_port() -> None:
 
 
 def test_a_closed_server_refuses_and_its_port_can_be_taken_at_once(sockets: Sockets) -> None:
-    first = sockets.tcp_server()
+    first = sockets.tcp_server(host=OWN_HOST)
     with plain_client(first.address) as client:
         first.accept().close()  # ends first, so that TIME_WAIT stays on our side
         assert read_to_eof(client) == b""
@@ -228,7 +230,7 @@ def test_a_closed_server_refuses_and_its_port_can_be_taken_at_once(sockets: Sock
     assert first.is_closed
     with pytest.raises(ConnectionRefusedError):
         plain_client(first.address)
-    second = sockets.tcp_server(port=first.port)
+    second = sockets.tcp_server(host=OWN_HOST, port=first.port)
     with plain_client(second.address):
         second.accept()
     first.assert_connections(1)
@@ -274,9 +276,9 @@ def _talk_to(address: Any) -> None:
         return
 
 
-@pytest.mark.parametrize("server_class", [TCPServer, UnixServer])
-def test_a_server_works_alone_as_a_context_manager(server_class: type[StreamServer]) -> None:
-    with server_class() as server:
+@pytest.mark.parametrize("opener", [partial(TCPServer, host=OWN_HOST), UnixServer])
+def test_a_server_works_alone_as_a_context_manager(opener: Callable[[], StreamServer]) -> None:
+    with opener() as server:
         with plain_client(server.address) as client:
             client.sendall(b"x")
             server.accept().expect(b"x")

@@ -1,4 +1,5 @@
 import socket
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -25,7 +26,7 @@ from pytest_sockets import (
     UnixDatagramPeer,
     UnixServer,
 )
-from stream_ends import plain_client
+from stream_ends import OWN_HOST, plain_client
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -97,13 +98,13 @@ def test_the_factorys_settings_and_family_are_those_of_its_endpoints(
         assert repr(sockets) == f"<Sockets {len(opened)} endpoints>"
         assert sockets.echo_server(family=other).family == other
         assert sockets.echo_server(host="127.0.0.1").family == "ipv4"
-        assert sockets.stream_server(path="\0x").family == "unix"
+        assert sockets.stream_server(path=f"\0{uuid.uuid4()}").family == "unix"
         assert sockets.unix_server().family == "unix"
 
 
 def test_closing_the_factory_closes_all_that_it_opened(sockets: Sockets) -> None:
     opened = [opener(sockets) for opener, _ in OPENED.values()]
-    server = sockets.tcp_server()
+    server = sockets.tcp_server(host=OWN_HOST)
     client = sockets.connect(server.address)
     opened[0].close()  # what is closed already is no error
     sockets.close()

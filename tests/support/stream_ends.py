@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import struct
@@ -15,6 +16,8 @@ from pytest_sockets import Connection, Sockets
 
 PATIENCE = 60.0
 """Seconds before a plain socket gives up, so that a broken endpoint fails a test, not a run."""
+OWN_HOST = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
+"""A loopback address where no other process opens a port that a test has just closed."""
 FOREVER = 3600.0
 """For verbs that have to end by themselves: one that waits instead meets pytest-timeout."""
 Verb = Callable[..., Any]
