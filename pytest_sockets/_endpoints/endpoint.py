@@ -171,8 +171,9 @@ class Endpoint:
             time = CLOCK.stamp()
             self._dated_problems.append((time, problem))
             self._record.mark(time, "problem", note=f"{type(error).__name__}: {error}")
-        for signal in self._signals():
-            signal.finish()
+            # With the lock: one who raises a signal at the same time would undo its end.
+            for signal in self._signals():
+                signal.finish()
 
     def _raise_problem(self) -> None:
         """Raise the oldest problem, if there is one, or that the endpoint is another process's."""

@@ -18,11 +18,8 @@ def holder_of(family: int, kind: int, port: int) -> str | None:
     if not inodes:
         return None
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # not ours to look into, or gone meanwhile
-            for fd in (process / "fd").iterdir():
-                found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd))
-                if found and found[1] in inodes:
-                    return _describe(process)
+        if not inodes.isdisjoint(_sockets(process)):
+            return _describe(process)
     return None
 
 
@@ -37,6 +34,15 @@ def _inodes(family: int, kind: int, port: int) -> Iterator[str]:
                     continue
                 if kind == socket.SOCK_DGRAM or fields[3] == _LISTENING:
                     yield fields[9]
+
+
+def _sockets(process: Path) -> Iterator[str]:
+    with suppress(OSError):  # not ours to look into, or gone meanwhile
+        for fd in (process / "fd").iterdir():
+            with suppress(OSError):  # closed meanwhile, as the one of this very listing
+                found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd))
+                if found:
+                    yield found[1]
 
 
 def _describe(process: Path) -> str:
