@@ -2,13 +2,12 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from pytest_sockets import Connection, MismatchError, Sockets, TCPServer, WaitTimeout
-from stream_ends import FOREVER, Ends, abort, plain_client
+from stream_ends import FOREVER, Background, Ends, abort, plain_client
 
 PAYLOAD = b"HELLO\r\nWORLD"
 
@@ -46,7 +45,7 @@ ORDERS = ["send, send, assert", "send, assert, send", "assert, send, send"]
 def test_the_outcome_is_the_same_wherever_the_stream_is_cut(
     subject: TCPServer | Connection, client: socket.socket, cut: int, content: bytes, order: str
 ) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         steps: dict[str, list[Callable[[], Any]]] = {
             "send": [lambda: client.sendall(content[:cut]), lambda: client.sendall(content[cut:])],
             "assert": [lambda: pool.submit(subject.assert_received, PAYLOAD, timeout=FOREVER)],
@@ -148,7 +147,7 @@ def test_a_claim_fails_as_soon_as_it_cannot_become_true(
 ) -> None:
     direction, claim, act, text = SOON[case]
     verb = getattr(subject, f"assert_{direction}")
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         if when == "before":
             act(tcp_server, client)
         waiting = pool.submit(verb, **claim, timeout=FOREVER)
@@ -163,7 +162,7 @@ def test_a_claim_fails_as_soon_as_it_cannot_become_true(
 def test_a_second_connection_with_bytes_fails_at_once_and_both_are_shown(
     tcp_server: TCPServer, client: socket.socket, direction: str, when: str
 ) -> None:
-    with plain_client(tcp_server.address) as second, ThreadPoolExecutor() as pool:
+    with plain_client(tcp_server.address) as second, Background() as pool:
         tcp_server.wait_connections(2)
 
         def speak() -> None:
@@ -201,7 +200,7 @@ def test_silent_connections_do_not_count(tcp_server: TCPServer, client: socket.s
 
 def test_closing_the_endpoint_ends_an_assertion(subject: TCPServer | Connection) -> None:
     server = subject if isinstance(subject, TCPServer) else subject.endpoint
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waiting = pool.submit(subject.assert_received, b"x", timeout=FOREVER)
         server.close()
         with pytest.raises(MismatchError, match="is closed"):
@@ -232,7 +231,7 @@ def test_an_object_is_compared_whenever_more_has_come(
     subject: TCPServer | Connection, client: socket.socket
 ) -> None:
     glance = Glance(b"abc")
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waiting = pool.submit(subject.assert_received, glance, timeout=FOREVER)
         for byte in b"abc":
             glance.compared.acquire()
@@ -256,7 +255,7 @@ def test_a_claim_becomes_true_piece_by_piece(
     tcp_server.wait_connections(1)
     (conn,) = tcp_server.connections
     send = client.sendall if direction == "received" else conn.send
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waiting = pool.submit(getattr(subject, f"assert_{direction}"), **claim, timeout=FOREVER)
         for byte in b"<abc>":
             send(bytes([byte]))

@@ -1,14 +1,13 @@
 import re
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
 import pytest
 
 from pytest_sockets import Sockets, SocketsError, StreamServer, WaitTimeout
-from stream_ends import CONSUMING, FOREVER, abort, plain_client, read_to_eof
+from stream_ends import CONSUMING, FOREVER, Background, abort, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "dual", "unix"]
 LARGE = bytes(range(256)) * 4096 * 4
@@ -33,7 +32,7 @@ def start(request: pytest.FixtureRequest, sockets: Sockets) -> Start:
 def test_echo_sends_back_all_that_it_receives_and_then_closes(start: Start) -> None:
     server = start("echo")
     for address in server.addresses:
-        with plain_client(address) as client, ThreadPoolExecutor() as pool:
+        with plain_client(address) as client, Background() as pool:
             reading = pool.submit(read_to_eof, client)
             client.sendall(LARGE)
             client.shutdown(socket.SHUT_WR)

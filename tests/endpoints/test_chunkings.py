@@ -1,6 +1,5 @@
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_sockets import MismatchError, Settings, TCPServer, UnixServer
-from stream_ends import FOREVER, PATIENCE, plain_client
+from stream_ends import FOREVER, PATIENCE, Background, plain_client
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -41,7 +40,7 @@ def test_the_outcome_depends_on_the_bytes_alone(
     claim, holds = data.draw(claims(b"".join(chunks)))
     asserted_after = data.draw(st.integers(0, len(chunks) + 1))
     apart = data.draw(st.booleans())
-    with server_class(settings=Settings(timeout=PATIENCE)) as server, ThreadPoolExecutor() as pool:
+    with server_class(settings=Settings(timeout=PATIENCE)) as server, Background() as pool:
         with plain_client(server.address) as client:
             conn = server.accept()
             for number in range(len(chunks) + 2):
@@ -68,7 +67,7 @@ def test_the_outcome_depends_on_the_bytes_alone(
 )
 def test_verbs_take_the_same_bytes_however_they_come(chunks: list[bytes], sizes: list[int]) -> None:
     data = b"".join(chunks)
-    with TCPServer(settings=Settings(timeout=PATIENCE)) as server, ThreadPoolExecutor() as pool:
+    with TCPServer(settings=Settings(timeout=PATIENCE)) as server, Background() as pool:
         with plain_client(server.address) as client:
             conn = server.accept()
 

@@ -3,14 +3,22 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from pytest_sockets import EndpointError, Sockets
-from stream_ends import CONSUMING, FOREVER, STREAMS, Ends, abort, open_ends, plain_client
+from stream_ends import (
+    CONSUMING,
+    FOREVER,
+    STREAMS,
+    Background,
+    Ends,
+    abort,
+    open_ends,
+    plain_client,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -76,7 +84,7 @@ def test_a_reset_that_comes_while_a_verb_looks_is_not_missed(ends: Ends) -> None
 def test_a_problem_resets_the_connection_and_is_raised_by_every_wait(kind: str) -> None:
     # Not the fixture, which would raise the problem once more at its end.
     with closing(Sockets()) as sockets, open_ends(sockets, kind) as ends:
-        with ThreadPoolExecutor() as pool:
+        with Background() as pool:
             waiting = pool.submit(ends.conn.recv, 1, timeout=FOREVER)
             ends.conn.endpoint._fail(RuntimeError("out of ink"))
             with pytest.raises(EndpointError, match="failed on its own side: out of ink") as caught:

@@ -1,7 +1,6 @@
 import re
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from typing import Any
 
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_sockets import MismatchError, Settings, Sockets, UDPPeer, UnixDatagramPeer, WaitTimeout
-from stream_ends import FOREVER, PATIENCE
+from stream_ends import FOREVER, PATIENCE, Background
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -59,7 +58,7 @@ def test_a_claim_fails_at_the_first_datagram_that_does_not_fit(
     peer: UDPPeer, client: socket.socket, case: str, when: str
 ) -> None:
     payloads, options, sent, text = SOON[case]
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         if when == "before":
             for content in sent:
                 client.send(content)
@@ -83,7 +82,7 @@ def test_a_deadline_names_what_is_missing(peer: UDPPeer, client: socket.socket) 
 
 
 def test_a_claim_waits_for_the_rest(peer: UDPPeer, client: socket.socket) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waits = [
             pool.submit(peer.assert_received, b"a", b"b", timeout=FOREVER),
             pool.submit(peer.assert_received, b"b", b"a", any_order=True, timeout=FOREVER),
@@ -154,7 +153,7 @@ def test_assert_datagrams_is_exactly_and_wait_datagrams_at_least(
 def test_a_datagram_that_is_too_large_fails_at_once(
     peer: UDPPeer, client: socket.socket, when: str
 ) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         if when == "before":
             client.send(b"abc")
         waiting = pool.submit(peer.assert_datagrams, 2, max_size=2, timeout=FOREVER)

@@ -2,7 +2,6 @@ import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from pytest_sockets import (
     UnixDatagramPeer,
     WaitTimeout,
 )
-from stream_ends import FOREVER, PATIENCE, family_of
+from stream_ends import FOREVER, PATIENCE, Background, family_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -232,14 +231,14 @@ def test_expect_takes_one_after_the_other(peer: DatagramPeer, client: socket.soc
         peer.expect(re.compile(rb"our"))
     with pytest.raises(WaitTimeout, match="waited 0 s for the datagram b'five'; 4 datagrams came"):
         peer.expect(b"five", timeout=0)
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waiting = pool.submit(peer.expect, b"five", timeout=FOREVER)
         client.send(b"five")
         waiting.result()
 
 
 def test_closing_wakes_who_waits(peer: DatagramPeer) -> None:
-    with ThreadPoolExecutor(8) as pool:
+    with Background(8) as pool:
         waits = [
             pool.submit(peer.expect, b"x", timeout=FOREVER),
             pool.submit(peer.wait_datagrams, 1, timeout=FOREVER),

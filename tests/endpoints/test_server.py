@@ -1,7 +1,6 @@
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from pytest_sockets import (
     UnixServer,
     WaitTimeout,
 )
-from stream_ends import FOREVER, OWN_HOST, abort, plain_client, read_to_eof
+from stream_ends import FOREVER, OWN_HOST, Background, abort, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "dual", "unix"]
 
@@ -49,7 +48,7 @@ def test_connections_are_accepted_in_order_of_arrival(server: StreamServer) -> N
 
 
 def test_accept_waits_for_a_client(server: StreamServer) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waiting = pool.submit(server.accept, timeout=FOREVER)
         with plain_client(server.address) as client:
             client.sendall(b"hello")
@@ -82,7 +81,7 @@ def test_a_connection_that_ended_long_ago_can_still_be_accepted_and_read(
 
 
 def test_closing_wakes_everybody_who_waits_on_the_server(server: StreamServer) -> None:
-    with ThreadPoolExecutor(8) as pool:
+    with Background(8) as pool:
         waits: list[Any] = [
             pool.submit(server.accept, timeout=FOREVER),
             pool.submit(server.wait_connections, 1, timeout=FOREVER),
@@ -101,7 +100,7 @@ def test_closing_wakes_everybody_who_waits_on_the_server(server: StreamServer) -
 def test_wait_connections_is_at_least_and_assert_connections_exactly(server: StreamServer) -> None:
     server.assert_connections(0, timeout=0)
     server.wait_connections(0, timeout=0)
-    with plain_client(server.address), ThreadPoolExecutor() as pool:
+    with plain_client(server.address), Background() as pool:
         waiting = pool.submit(server.wait_connections, 2, timeout=FOREVER)
         exactly = pool.submit(server.assert_connections, 2, timeout=FOREVER)
         with plain_client(server.address):
@@ -124,7 +123,7 @@ def test_wait_closed_counts_the_ends_of_our_side(server: StreamServer) -> None:
         server.connections[0].wait_eof()
         with pytest.raises(WaitTimeout, match="waited 0 s for 1 closed connections, 0 so far"):
             server.wait_closed(1, timeout=0)
-        with ThreadPoolExecutor() as pool:
+        with Background() as pool:
             waiting = pool.submit(server.wait_closed, 2, timeout=FOREVER)
             server.connections[0].close()
             server.wait_closed(1, timeout=FOREVER)
@@ -145,7 +144,7 @@ def test_hundreds_of_clients_at_once_are_all_served(server: StreamServer) -> Non
         with plain_client(server.address) as client:
             client.sendall(b"%d" % number)
 
-    with ThreadPoolExecutor(16) as pool:
+    with Background(16) as pool:
         list(pool.map(talk, range(500)))
     server.assert_connections(500)
     assert sorted(int(conn.received) for conn in server.connections) == list(range(500))
@@ -215,7 +214,7 @@ def test_two_servers_never_share_a_port() -> None:
                 with lock:
                     held.difference_update(ports)
 
-    with ThreadPoolExecutor(4) as pool:
+    with Background(4) as pool:
         list(pool.map(open_and_close, [1250] * 4))  # 10,000 servers
     assert twice == []
 
@@ -263,7 +262,7 @@ def test_servers_stop_while_clients_come() -> None:
             assert conn.received in (b"", b"hello")
         return len(server.connections)
 
-    with ThreadPoolExecutor(8) as pool, ThreadPoolExecutor(4) as servers:
+    with Background(8) as pool, Background(4) as servers:
         counts = list(servers.map(serve, range(500)))
     assert set(counts) <= {0, 1}
 

@@ -1,11 +1,10 @@
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from pytest_sockets import MismatchError, PeerGoneError, WaitTimeout
-from stream_ends import CONSUMING, FOREVER, Ends
+from stream_ends import CONSUMING, FOREVER, Background, Ends
 
 CONVERSATION = b"".join(piece for _, piece in CONSUMING.values())
 
@@ -19,7 +18,7 @@ def test_leftover_bytes_survive_between_the_verbs(ends: Ends, in_pieces: bool) -
             ends.peer.sendall(bytes([piece]) if in_pieces else CONVERSATION)
         ends.peer.shutdown(socket.SHUT_WR)
 
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         talking = pool.submit(talk)
         taken = {name: verb(ends.conn) for name, (verb, _) in CONSUMING.items()}
         talking.result()
@@ -55,7 +54,7 @@ def test_recv_returns_what_is_there_and_nothing_after_eof(ends: Ends) -> None:
 
 
 def test_a_missing_separator_is_found_across_any_boundary(ends: Ends) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         reading = pool.submit(ends.conn.recv_until, b"\r\n\r\n")
         for byte in b"a\r\nb\r\r\n\r\n":
             ends.peer.sendall(bytes([byte]))
@@ -143,7 +142,7 @@ def test_wait_eof_does_not_look_at_bytes(ends: Ends) -> None:
 
 
 def test_wait_closed_ends_with_our_side(ends: Ends) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waiting = pool.submit(ends.conn.wait_closed)
         ends.conn.send_eof()
         waiting.result()

@@ -2,12 +2,11 @@ import collections
 import itertools
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from pytest_sockets import EndpointClosedError, PeerGoneError, Sockets, WaitTimeout
-from stream_ends import CONSUMING, Ends, Verb, read_to_eof
+from stream_ends import CONSUMING, Background, Ends, Verb, read_to_eof
 
 LARGE = bytes(range(256)) * (8 * 1024 * 1024 // 256)
 CLOSED_VERBS: dict[str, Verb] = {
@@ -97,7 +96,7 @@ def test_a_verb_on_a_closed_endpoint_names_it(ends: Ends, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CLOSED_VERBS if name != "send"])
 def test_closing_the_endpoint_wakes_a_verb_that_waits(ends: Ends, name: str) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         waiting = pool.submit(CLOSED_VERBS[name], ends.conn)
         ends.conn.endpoint.close()
         with pytest.raises(EndpointClosedError):
@@ -167,7 +166,7 @@ def test_large_transfers_arrive_whole_in_both_directions_at_once(ends: Ends) -> 
         ends.peer.sendall(LARGE)
         ends.peer.shutdown(socket.SHUT_WR)
 
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         talking, reading = pool.submit(talk), pool.submit(read_to_eof, ends.peer)
         ends.conn.send(LARGE)
         ends.conn.send_eof()
@@ -197,7 +196,7 @@ def test_sending_to_a_peer_that_does_not_read_says_how_much_went_and_the_rest_fo
 
 
 def test_a_peer_that_leaves_while_we_send_ends_the_send(ends: Ends) -> None:
-    with ThreadPoolExecutor() as pool:
+    with Background() as pool:
         sending = pool.submit(ends.conn.send, LARGE)
         ends.peer.recv(1)
         ends.peer.close()

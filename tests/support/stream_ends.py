@@ -9,6 +9,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,17 @@ CONSUMING: dict[str, tuple[Verb, bytes]] = {
     "recv_to_eof": (lambda conn, **how: conn.recv_to_eof(**how), b"the\nrest;"),
 }
 """Each consuming verb, and the bytes that satisfy it."""
+
+
+class Background(ThreadPoolExecutor):
+    """Threads that are waited for, except by a test that has failed: its endpoints free them."""
+
+    def __init__(self, threads: int = 8) -> None:
+        super().__init__(threads)
+
+    def __exit__(self, exc_type: object, *exc_info: object) -> None:
+        """Wait for the threads, or leave them to the end of their endpoints."""
+        self.shutdown(wait=exc_type is None)
 
 
 @dataclass
