@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ class DatagramPeer(DatagramEndpoint):
         family: str | int | None = None,
         host: str | None = None,
         port: int | str = 0,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         abstract: bool = False,
         type: int = socket.SOCK_DGRAM,
         proto: int = 0,
@@ -123,7 +124,7 @@ class UnixDatagramPeer(DatagramPeer):
 
     def __init__(
         self,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         *,
         abstract: bool = False,
         name: str | None = None,

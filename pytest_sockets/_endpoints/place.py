@@ -87,7 +87,7 @@ def place_for(
     family: str | int | None,
     host: str | None,
     port: int | str,
-    path: str | None,
+    path: str | os.PathLike[str] | None,
     type: int,
     proto: int,
     address: Any,
@@ -122,7 +122,12 @@ def _check_family(family: object) -> None:
 
 
 def _family(
-    family: str | int | None, type: int, proto: int, path: str | None, *, abstract: bool
+    family: str | int | None,
+    type: int,
+    proto: int,
+    path: str | os.PathLike[str] | None,
+    *,
+    abstract: bool,
 ) -> str:
     if family is None:
         return "unix" if path is not None or abstract else "ipv4"
@@ -149,7 +154,7 @@ def _inet(family: str | None, host: str | None, port: int | str, type: int, prot
     return Place(name, sockets, addresses, protocol, asked)
 
 
-def _unix(path: str | None, type: int, proto: int, *, abstract: bool) -> Place:
+def _unix(path: str | os.PathLike[str] | None, type: int, proto: int, *, abstract: bool) -> Place:
     path = None if path is None else as_path(path)
     protocol = "unix" if type == socket.SOCK_STREAM else f"unix {type_name(type)[5:].lower()}"
     if abstract or (path is not None and path.startswith("\0")):

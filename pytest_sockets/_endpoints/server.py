@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -64,7 +65,7 @@ class StreamServer(Endpoint):
         family: str | int | None = None,
         host: str | None = None,
         port: int | str = 0,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         abstract: bool = False,
         type: int = socket.SOCK_STREAM,
         proto: int = 0,

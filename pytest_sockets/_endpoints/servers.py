@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import cast
 
@@ -48,7 +49,7 @@ class UnixServer(StreamServer):
 
     def __init__(
         self,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         *,
         abstract: bool = False,
         name: str | None = None,

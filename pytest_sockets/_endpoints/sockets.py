@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from types import TracebackType
@@ -75,7 +76,11 @@ class Sockets:
         return self._open(TCPServer, name, family=self._choose(family, host), host=host, port=port)
 
     def unix_server(
-        self, path: str | None = None, *, abstract: bool = False, name: str | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        abstract: bool = False,
+        name: str | None = None,
     ) -> UnixServer:
         """Open an AF_UNIX server that records, and answers only what it is told."""
         return self._open(UnixServer, name, path=path, abstract=abstract)
@@ -86,7 +91,7 @@ class Sockets:
         family: str | None = None,
         host: str | None = None,
         port: int | str = 0,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> EchoServer:
         """Open a server that sends everything back (RFC 862)."""
@@ -98,7 +103,7 @@ class Sockets:
         family: str | None = None,
         host: str | None = None,
         port: int | str = 0,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> SilentServer:
         """Open a server that accepts and never answers."""
@@ -110,7 +115,7 @@ class Sockets:
         family: str | None = None,
         host: str | None = None,
         port: int | str = 0,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> DiscardServer:
         """Open a server that reads and answers nothing (RFC 863)."""
@@ -122,7 +127,7 @@ class Sockets:
         family: str | None = None,
         host: str | None = None,
         port: int | str = 0,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> ChargenServer:
         """Open a server that sends characters for as long as they are taken (RFC 864)."""
@@ -134,7 +139,7 @@ class Sockets:
         family: str | None = None,
         host: str | None = None,
         port: int | str = 0,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> StreamServer:
         """Open a recording server of a family that a parametrised test chooses."""
@@ -214,7 +219,11 @@ class Sockets:
         return self._open(UDPEchoServer, name, family=family, host=host, port=port)
 
     def unix_datagram_peer(
-        self, path: str | None = None, *, abstract: bool = False, name: str | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        abstract: bool = False,
+        name: str | None = None,
     ) -> UnixDatagramPeer:
         """Open an AF_UNIX datagram socket that records, and sends what it is told."""
         return self._open(UnixDatagramPeer, name, path=path, abstract=abstract)
@@ -357,7 +366,7 @@ class Sockets:
         family: str | None,
         host: str | None,
         port: int | str,
-        path: str | None,
+        path: str | os.PathLike[str] | None,
     ) -> E:
         if path is None:
             family = self._choose(family, host)
