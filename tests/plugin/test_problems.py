@@ -143,53 +143,13 @@ def test_a_problem_is_the_root_cause_of_a_failure_that_keeps_its_type(run: Inner
     ):
         first, *links = shown[name].split("\nThe above exception was the direct cause of")
         assert "Boom: first" in first, shown[name]
-        assert len(links) == len(causes), shown[name]
-        for link, cause in zip(links, causes, strict=True):
+        # pytest 8 shows the cause of an exception without a traceback twice.
+        assert len(links) == len(causes) or pytest.version_tuple < (9,), shown[name]
+        for link, cause in zip(links[-len(causes) :], causes, strict=True):
             assert cause in link, shown[name]
         assert shown[name].count("echo_server failed on its own side: first") == 1
     for name in ("test_chain", "test_raised_by_a_wait"):
         assert "also: tcp_server failed on its own side: second" in shown[name]
-
-
-UNITTEST = """
-import unittest
-import pytest
-
-class Boom(Exception):
-    pass
-
-@pytest.mark.usefixtures("sockets")
-class TestCase(unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def _bring(self, echo_server):
-        self.server = echo_server
-        yield
-
-    def test_passes(self):
-        self.server._fail(Boom("first"))
-
-    def test_fails(self):
-        self.server._fail(Boom("first"))
-        self.assertEqual(1, 2)
-
-    def test_skips(self):
-        self.server._fail(Boom("first"))
-        self.skipTest("left alone")
-
-    def test_is_fine(self):
-        self.server.assert_connections(0)
-"""
-
-
-def test_problems_fail_the_tests_of_a_unittest_class_too(run: Inner) -> None:
-    result = run(UNITTEST)
-    result.assert_outcomes(failed=2, skipped=1, passed=1)
-    shown = reports(result)
-    problem = "EndpointError: echo_server failed on its own side: first"
-    assert problem in shown["TestCase.test_passes"]
-    cause, _, failure = shown["TestCase.test_fails"].rpartition("\nThe above exception was")
-    assert problem in cause
-    assert "AssertionError: 1 != 2" in failure
 
 
 EXHAUSTED = """
@@ -217,69 +177,3 @@ def test_a_server_out_of_file_descriptors_fails_its_test(run: Inner) -> None:
     shown = reports(result)["test_out_of_descriptors"]
     assert "OSError: [Errno 24] Too many open files" in shown
     assert "EndpointError: echo_server failed on its own side" in shown
-
-
-def test_a_problem_of_an_earlier_attempt_does_not_fail_a_rerun(run: Inner) -> None:
-    result = run(
-        """
-import pytest
-from pytest_sockets import EchoServer
-
-@pytest.fixture(scope="module")
-def shared():
-    with EchoServer(name="shared") as server:
-        yield server
-
-attempts = []
-
-def test_second_time_lucky(echo_server, shared):
-    attempts.append(echo_server)
-    if len(attempts) == 1:
-        echo_server._fail(RuntimeError("first attempt"))
-        shared._fail(RuntimeError("first attempt"))
-    else:
-        assert not echo_server.problems
-        assert attempts[0].is_closed
-
-def test_never_lucky(echo_server):
-    echo_server._fail(RuntimeError("every attempt"))
-""",
-        "--reruns=1",
-        plugins=["rerunfailures"],
-    )
-    result.assert_outcomes(passed=1, failed=1, errors=0)
-    result.stdout.fnmatch_lines("*1 failed, 1 passed, *2 rerun*")
-    assert reports(result)["test_never_lucky"].count("every attempt") == 3
-
-
-def test_an_interrupt_stays_one(run_plain: Inner) -> None:
-    result = run_plain(
-        """
-def test_interrupted(echo_server):
-    echo_server._fail(RuntimeError("first"))
-    raise KeyboardInterrupt
-""",
-        apart=True,
-    )
-    assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines("*KeyboardInterrupt*")
-    result.stdout.no_fnmatch_line("*failed*")
-
-
-def test_a_run_inside_a_test_keeps_its_problems_to_itself(run_plain: Inner) -> None:
-    result = run_plain(
-        """
-pytest_plugins = ["pytester"]
-
-def test_outer(pytester, echo_server):
-    pytester.makepyfile(
-        '''
-        def test_inner(echo_server):
-            echo_server._fail(RuntimeError("inner"))
-        '''
-    )
-    pytester.runpytest_inprocess("-p", "sockets").assert_outcomes(failed=1)
-    echo_server.assert_connections(0)
-""",
-    )
-    result.assert_outcomes(passed=1)

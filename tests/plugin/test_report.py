@@ -166,10 +166,17 @@ ECHO = blocks(EXPECTED)["test_echo_mismatch"]
 SECTION = ECHO[ECHO.index("-------") :]
 
 
-@pytest.mark.parametrize("style", ["auto", "long", "short", "native", "line"])
+@pytest.mark.parametrize("style", ["auto", "long", "short", "native"])
 def test_the_section_is_there_in_every_style_of_traceback(run_plain: Inner, style: str) -> None:
     result = run_plain(SOURCE, "-k", "echo", f"--tb={style}", "--show-capture=no")
     assert SECTION in normal(result.stdout.str())
+
+
+def test_a_traceback_of_one_line_has_the_message_and_may_have_the_section(run_plain: Inner) -> None:
+    shown = normal(run_plain(SOURCE, "-k", "echo", "--tb=line").stdout.str())
+    assert "test_it.py:8: pytest_sockets.MismatchError: echo_server received something" in shown
+    if pytest.version_tuple >= (9,):  # before, pytest shows nothing but that line
+        assert SECTION in shown
 
 
 def test_without_tracebacks_there_is_no_section(run_plain: Inner) -> None:
