@@ -193,7 +193,7 @@ def test_an_address_of_another_machine_says_so() -> None:
 def test_a_failure_leaves_no_socket_behind() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as holder:
         before = len(os.listdir("/proc/self/fd"))
-        for _ in range(10):
+        for _ in range(2):
             with pytest.raises(OSError, match="held by"):
                 bind_inet("dual", None, holder.getsockname()[1], socket.SOCK_STREAM)
         assert len(os.listdir("/proc/self/fd")) == before
