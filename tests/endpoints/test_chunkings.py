@@ -39,6 +39,9 @@ def test_the_outcome_depends_on_the_bytes_alone(
 ) -> None:
     claim, holds = data.draw(claims(b"".join(chunks)))
     asserted_after = data.draw(st.integers(0, len(chunks) + 1))
+    whole = claim.get("expected")
+    if isinstance(whole, bytes) and not holds and b"".join(chunks).startswith(whole):
+        asserted_after = len(chunks)  # earlier it would be true for a while
     apart = data.draw(st.booleans())
     with server_class(settings=Settings(timeout=PATIENCE)) as server, Background() as pool:
         with plain_client(server.address) as client:
