@@ -1,12 +1,14 @@
 import re
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_sockets import Settings, Sockets
 from pytest_sockets._endpoints import registry
+from pytest_sockets._engine.waiting import Wait
 from stream_ends import PATIENCE, STREAMS, Ends, open_ends
 
 HERE = Path(__file__).parent
@@ -34,6 +36,20 @@ def sockets() -> Iterator[Sockets]:
 def ends(request: pytest.FixtureRequest, sockets: Sockets) -> Iterator[Ends]:
     with open_ends(sockets, request.param) as ends:
         yield ends
+
+
+@pytest.fixture
+def armed(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Return what is released each time that a verb begins to wait for something to happen."""
+    begun = threading.Semaphore(0)
+    arm = Wait.arm
+
+    def arm_and_tell(wait: Wait, wake: Callable[[], None]) -> None:
+        arm(wait, wake)
+        begun.release()
+
+    monkeypatch.setattr(Wait, "arm", arm_and_tell)
+    return begun
 
 
 @pytest.fixture

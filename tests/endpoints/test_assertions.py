@@ -68,6 +68,13 @@ def test_an_assertion_sees_everything_that_was_sent_before_it(ends: Ends) -> Non
     assert ends.conn.received.endswith(b"9x")
 
 
+def test_an_assertion_does_not_look_before_all_of_that_has_come(ends: Ends) -> None:
+    for number in range(100):
+        ends.peer.sendall(b"x")
+        with pytest.raises(MismatchError, match="expected nothing more, received 0x78 'x'"):
+            ends.conn.assert_received(b"x" * number, timeout=FOREVER)
+
+
 # -- it fails as soon as the claim can no longer become true
 
 Act = Callable[[TCPServer, socket.socket], object]
@@ -142,6 +149,7 @@ def test_a_claim_fails_as_soon_as_it_cannot_become_true(
     subject: TCPServer | Connection,
     tcp_server: TCPServer,
     client: socket.socket,
+    armed: threading.Semaphore,
     case: str,
     when: str,
 ) -> None:
@@ -152,6 +160,7 @@ def test_a_claim_fails_as_soon_as_it_cannot_become_true(
             act(tcp_server, client)
         waiting = pool.submit(verb, **claim, timeout=FOREVER)
         if when == "while waiting":
+            armed.acquire()
             act(tcp_server, client)
         with pytest.raises(MismatchError, match=text):
             waiting.result()
@@ -160,7 +169,11 @@ def test_a_claim_fails_as_soon_as_it_cannot_become_true(
 @pytest.mark.parametrize("when", ["before", "while waiting"])
 @pytest.mark.parametrize("direction", ["received", "sent"])
 def test_a_second_connection_with_bytes_fails_at_once_and_both_are_shown(
-    tcp_server: TCPServer, client: socket.socket, direction: str, when: str
+    tcp_server: TCPServer,
+    client: socket.socket,
+    armed: threading.Semaphore,
+    direction: str,
+    when: str,
 ) -> None:
     with plain_client(tcp_server.address) as second, Background() as pool:
         tcp_server.wait_connections(2)
@@ -177,6 +190,7 @@ def test_a_second_connection_with_bytes_fails_at_once_and_both_are_shown(
             getattr(tcp_server, f"assert_{direction}"), b"first and more", timeout=FOREVER
         )
         if when == "while waiting":
+            armed.acquire()
             speak()
         with pytest.raises(MismatchError) as caught:
             waiting.result()
@@ -198,10 +212,13 @@ def test_silent_connections_do_not_count(tcp_server: TCPServer, client: socket.s
         tcp_server.connections[2].assert_nothing_received()
 
 
-def test_closing_the_endpoint_ends_an_assertion(subject: TCPServer | Connection) -> None:
+def test_closing_the_endpoint_ends_an_assertion(
+    subject: TCPServer | Connection, armed: threading.Semaphore
+) -> None:
     server = subject if isinstance(subject, TCPServer) else subject.endpoint
     with Background() as pool:
         waiting = pool.submit(subject.assert_received, b"x", timeout=FOREVER)
+        armed.acquire()
         server.close()
         with pytest.raises(MismatchError, match="is closed"):
             waiting.result()

@@ -81,11 +81,14 @@ def test_a_reset_that_comes_while_a_verb_looks_is_not_missed(ends: Ends) -> None
 
 @pytest.mark.usefixtures("unwatched")
 @pytest.mark.parametrize("kind", STREAMS)
-def test_a_problem_resets_the_connection_and_is_raised_by_every_wait(kind: str) -> None:
+def test_a_problem_resets_the_connection_and_is_raised_by_every_wait(
+    armed: threading.Semaphore, kind: str
+) -> None:
     # Not the fixture, which would raise the problem once more at its end.
     with closing(Sockets()) as sockets, open_ends(sockets, kind) as ends:
         with Background() as pool:
             waiting = pool.submit(ends.conn.recv, 1, timeout=FOREVER)
+            armed.acquire()
             ends.conn.endpoint._fail(RuntimeError("out of ink"))
             with pytest.raises(EndpointError, match="failed on its own side: out of ink") as caught:
                 waiting.result()

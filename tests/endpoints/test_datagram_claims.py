@@ -1,5 +1,6 @@
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
@@ -55,7 +56,7 @@ WAITS = [case for case in SOON if not case.startswith(("too many", "none"))]  # 
     [*((case, "before") for case in SOON), *((case, "while waiting") for case in WAITS)],
 )
 def test_a_claim_fails_at_the_first_datagram_that_does_not_fit(
-    peer: UDPPeer, client: socket.socket, case: str, when: str
+    peer: UDPPeer, client: socket.socket, armed: threading.Semaphore, case: str, when: str
 ) -> None:
     payloads, options, sent, text = SOON[case]
     with Background() as pool:
@@ -64,6 +65,7 @@ def test_a_claim_fails_at_the_first_datagram_that_does_not_fit(
                 client.send(content)
         waiting = pool.submit(peer.assert_received, *payloads, **options, timeout=FOREVER)
         if when != "before":
+            armed.acquire()
             for content in sent:
                 client.send(content)
         with pytest.raises(MismatchError, match=text):
@@ -81,7 +83,9 @@ def test_a_deadline_names_what_is_missing(peer: UDPPeer, client: socket.socket) 
         peer.assert_received(b"b", b"a", any_order=True, timeout=0)
 
 
-def test_a_claim_waits_for_the_rest(peer: UDPPeer, client: socket.socket) -> None:
+def test_a_claim_waits_for_the_rest(
+    peer: UDPPeer, client: socket.socket, armed: threading.Semaphore
+) -> None:
     with Background() as pool:
         waits = [
             pool.submit(peer.assert_received, b"a", b"b", timeout=FOREVER),
@@ -89,6 +93,8 @@ def test_a_claim_waits_for_the_rest(peer: UDPPeer, client: socket.socket) -> Non
             pool.submit(peer.assert_datagrams, 2, max_size=1, timeout=FOREVER),
             pool.submit(peer.wait_datagrams, 2, timeout=FOREVER),
         ]
+        for _ in waits:
+            armed.acquire()
         client.send(b"a")
         client.send(b"b")
         for waiting in waits:
@@ -151,13 +157,14 @@ def test_assert_datagrams_is_exactly_and_wait_datagrams_at_least(
 
 @pytest.mark.parametrize("when", ["before", "while waiting"])
 def test_a_datagram_that_is_too_large_fails_at_once(
-    peer: UDPPeer, client: socket.socket, when: str
+    peer: UDPPeer, client: socket.socket, armed: threading.Semaphore, when: str
 ) -> None:
     with Background() as pool:
         if when == "before":
             client.send(b"abc")
         waiting = pool.submit(peer.assert_datagrams, 2, max_size=2, timeout=FOREVER)
         if when != "before":
+            armed.acquire()
             client.send(b"abc")
         with pytest.raises(MismatchError, match="datagram 0 has 3 bytes, more than 2: b'abc'"):
             waiting.result()

@@ -1,6 +1,7 @@
 import re
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_expect_takes_one_after_the_other(peer: DatagramPeer, client: socket.soc
         waiting.result()
 
 
-def test_closing_wakes_who_waits(peer: DatagramPeer) -> None:
+def test_closing_wakes_who_waits(peer: DatagramPeer, armed: threading.Semaphore) -> None:
     with Background(8) as pool:
         waits = [
             pool.submit(peer.expect, b"x", timeout=FOREVER),
@@ -247,6 +248,8 @@ def test_closing_wakes_who_waits(peer: DatagramPeer) -> None:
             pool.submit(peer.assert_datagrams, 1, timeout=FOREVER),
             pool.submit(peer.assert_received, b"x", timeout=FOREVER),
         ]
+        for _ in (*waits, *claims):
+            armed.acquire()
         peer.close()
         assert {type(wait.exception()) for wait in waits} == {EndpointClosedError}
         assert {type(claim.exception()) for claim in claims} == {MismatchError}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pytest_sockets import DatagramPeer, Sockets, StreamServer, UnsupportedError
-from stream_ends import PATIENCE, family_of, plain_client, read_to_eof
+from stream_ends import OWN_HOST, PATIENCE, family_of, plain_client, read_to_eof
 
 STREAM, DGRAM, SEQPACKET = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET
 # By number: Python names a family only where it was built with it.
@@ -197,6 +197,12 @@ def test_a_port_can_be_given_as_a_service_name(sockets: Sockets) -> None:
     assert (server.port, peer.port) == (number, number)
     with plain_client(server.address):
         server.accept()
+
+
+def test_the_ipv6_wildcard_leaves_the_port_of_ipv4_alone(sockets: Sockets) -> None:
+    server = sockets.tcp_server(host="::")
+    with pytest.raises(ConnectionRefusedError):
+        plain_client((OWN_HOST, server.port))
 
 
 def test_dual_servers_hold_one_port_on_both_loopbacks(sockets: Sockets) -> None:

@@ -47,9 +47,10 @@ def test_connections_are_accepted_in_order_of_arrival(server: StreamServer) -> N
         assert server.sent == b"".join(b"<%d>" % number for number in range(20))
 
 
-def test_accept_waits_for_a_client(server: StreamServer) -> None:
+def test_accept_waits_for_a_client(server: StreamServer, armed: threading.Semaphore) -> None:
     with Background() as pool:
         waiting = pool.submit(server.accept, timeout=FOREVER)
+        armed.acquire()
         with plain_client(server.address) as client:
             client.sendall(b"hello")
             waiting.result().expect(b"hello")
@@ -80,7 +81,9 @@ def test_a_connection_that_ended_long_ago_can_still_be_accepted_and_read(
         server.accept()
 
 
-def test_closing_wakes_everybody_who_waits_on_the_server(server: StreamServer) -> None:
+def test_closing_wakes_everybody_who_waits_on_the_server(
+    server: StreamServer, armed: threading.Semaphore
+) -> None:
     with Background(8) as pool:
         waits: list[Any] = [
             pool.submit(server.accept, timeout=FOREVER),
@@ -92,17 +95,23 @@ def test_closing_wakes_everybody_who_waits_on_the_server(server: StreamServer) -
             pool.submit(server.assert_received, b"x", timeout=FOREVER),
             pool.submit(server.assert_sent, b"x", timeout=FOREVER),
         ]
+        for _ in (*waits, *asserts):
+            armed.acquire()
         server.close()
         assert {type(wait.exception()) for wait in waits} == {EndpointClosedError}
         assert {type(claim.exception()) for claim in asserts} == {MismatchError}
 
 
-def test_wait_connections_is_at_least_and_assert_connections_exactly(server: StreamServer) -> None:
+def test_wait_connections_is_at_least_and_assert_connections_exactly(
+    server: StreamServer, armed: threading.Semaphore
+) -> None:
     server.assert_connections(0, timeout=0)
     server.wait_connections(0, timeout=0)
     with plain_client(server.address), Background() as pool:
         waiting = pool.submit(server.wait_connections, 2, timeout=FOREVER)
         exactly = pool.submit(server.assert_connections, 2, timeout=FOREVER)
+        armed.acquire()
+        armed.acquire()
         with plain_client(server.address):
             waiting.result()
             exactly.result()
@@ -116,7 +125,9 @@ def test_wait_connections_is_at_least_and_assert_connections_exactly(server: Str
                 server.wait_connections(3, timeout=0)
 
 
-def test_wait_closed_counts_the_ends_of_our_side(server: StreamServer) -> None:
+def test_wait_closed_counts_the_ends_of_our_side(
+    server: StreamServer, armed: threading.Semaphore
+) -> None:
     with plain_client(server.address) as first, plain_client(server.address) as second:
         server.wait_connections(2)
         first.shutdown(socket.SHUT_WR)
@@ -124,7 +135,9 @@ def test_wait_closed_counts_the_ends_of_our_side(server: StreamServer) -> None:
         with pytest.raises(WaitTimeout, match="waited 0 s for 1 closed connections, 0 so far"):
             server.wait_closed(1, timeout=0)
         with Background() as pool:
+            armed.acquire()  # that of the wait which has timed out
             waiting = pool.submit(server.wait_closed, 2, timeout=FOREVER)
+            armed.acquire()
             server.connections[0].close()
             server.wait_closed(1, timeout=FOREVER)
             server.connections[1].reset()

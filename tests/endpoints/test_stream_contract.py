@@ -1,5 +1,6 @@
 import re
 import socket
+import threading
 
 import pytest
 
@@ -141,8 +142,9 @@ def test_wait_eof_does_not_look_at_bytes(ends: Ends) -> None:
     assert ends.conn.recv_to_eof() == b"unread"
 
 
-def test_wait_closed_ends_with_our_side(ends: Ends) -> None:
+def test_wait_closed_ends_with_our_side(ends: Ends, armed: threading.Semaphore) -> None:
     with Background() as pool:
         waiting = pool.submit(ends.conn.wait_closed)
+        armed.acquire()
         ends.conn.send_eof()
         waiting.result()

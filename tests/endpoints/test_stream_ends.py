@@ -2,6 +2,7 @@ import collections
 import itertools
 import re
 import socket
+import threading
 
 import pytest
 
@@ -95,9 +96,12 @@ def test_a_verb_on_a_closed_endpoint_names_it(ends: Ends, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CLOSED_VERBS if name != "send"])
-def test_closing_the_endpoint_wakes_a_verb_that_waits(ends: Ends, name: str) -> None:
+def test_closing_the_endpoint_wakes_a_verb_that_waits(
+    ends: Ends, armed: threading.Semaphore, name: str
+) -> None:
     with Background() as pool:
         waiting = pool.submit(CLOSED_VERBS[name], ends.conn)
+        armed.acquire()
         ends.conn.endpoint.close()
         with pytest.raises(EndpointClosedError):
             waiting.result()
