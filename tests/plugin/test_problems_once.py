@@ -155,7 +155,7 @@ def test_interrupted(echo_server):
     result.stdout.no_fnmatch_line("*failed*")
 
 
-def test_a_run_inside_a_test_keeps_its_problems_to_itself(run_plain: Inner) -> None:
+def test_a_run_inside_a_test_keeps_its_endpoints_to_itself(run_plain: Inner) -> None:
     result = run_plain(
         """
 pytest_plugins = ["pytester"]
@@ -163,12 +163,20 @@ pytest_plugins = ["pytester"]
 def test_outer(pytester, echo_server):
     pytester.makepyfile(
         '''
-        def test_inner(echo_server):
-            echo_server._fail(RuntimeError("inner"))
+        def test_inner(udp_peer):
+            udp_peer._fail(RuntimeError("inner"))
         '''
     )
-    pytester.runpytest_inprocess("-p", "sockets").assert_outcomes(failed=1)
-    echo_server.assert_connections(0)
+    result = pytester.runpytest_inprocess("-p", "sockets")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines("udp_peer  udp *")
+    assert not echo_server.connections, "fine so far"
+    assert False
 """,
+        "--show-capture=no",
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(failed=1)
+    shown = reports(result)["test_outer"]
+    assert "echo_server  tcp " in shown
+    assert "udp_peer  udp 127.0.0.1:" not in shown
+    assert "EndpointError" not in shown
