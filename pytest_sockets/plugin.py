@@ -60,8 +60,6 @@ class SocketsPlugin:
         registry.observers.remove(self._on_opened)
 
     def _on_opened(self, endpoint: Endpoint) -> None:
-        if registry.observers[-1] != self._on_opened:
-            return  # a run of pytest inside a test (pytester) keeps its endpoints to itself
         if self._item is not None:
             self._item.stash[ATTEMPT].opened.append(endpoint)
         self._config.hook.pytest_sockets_endpoint_opened(item=self._item, endpoint=endpoint)
