@@ -92,15 +92,12 @@ def test_without_it_there_are_no_fixtures(
     result.stdout.fnmatch_lines("*fixture 'echo_server' not found*")
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["plain", "two workers"])
 def test_it_works_beside_everything_that_is_installed(
-    run_plain: Inner, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+    run_plain: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     ini = "asyncio_default_fixture_loop_scope = function\nfilterwarnings = error"
-    args = ("--disable-socket", "--reruns=1", *workers)
+    args = ("--disable-socket", "--reruns=1")
     result = run_plain(USES, *args, ini=ini, load=(), apart=True)
     result.assert_outcomes(passed=1)
-    if not workers:
-        result.stdout.fnmatch_lines("plugins: *sockets-*")
-        result.stdout.fnmatch_lines("Using --randomly-seed=*")
+    result.stdout.fnmatch_lines(["Using --randomly-seed=*", "plugins: *sockets-*"])

@@ -186,8 +186,8 @@ def test_without_tracebacks_there_is_no_section(run_plain: Inner) -> None:
 
 
 @pytest.mark.parametrize("style", ["long", "short"])
-def test_no_frame_of_ours_is_shown(run: Inner, style: str) -> None:
-    result = run(
+def test_no_frame_of_ours_is_shown(run_plain: Inner, style: str) -> None:
+    result = run_plain(
         """
 import pytest
 
