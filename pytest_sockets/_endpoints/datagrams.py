@@ -134,6 +134,8 @@ class DatagramEndpoint(Endpoint):
                 here = self._consumed < record.received_chunks
                 first = record.datagram(self._consumed) if here else None
                 self._consumed += here
+                if not here and self._closed:
+                    self._raise_closed()
             if first is not None:
                 if matches(wanted, first.data):
                     return first
@@ -143,8 +145,6 @@ class DatagramEndpoint(Endpoint):
                     f"{_difference(wanted, first.data)}\n{origin}"
                 )
                 raise MismatchError(msg)
-            if self._closed:
-                self._raise_closed()
             if late:
                 msg = (
                     f"{self.name}: waited {deadline} for the datagram {show_expected(wanted)}; "
@@ -306,10 +306,10 @@ class DatagramEndpoint(Endpoint):
             with self._lock:
                 self._raise_problem()
                 have = self._datagrams.received_chunks
-            if have >= wanted:
-                return
-            if self._closed:
-                self._raise_closed()
+                if have >= wanted:
+                    return
+                if self._closed:
+                    self._raise_closed()
             if late:
                 raise WaitTimeout(self._too_few(deadline, wanted, have))
             late = yield from self._waited(deadline, (self._arrived, wanted))

@@ -205,7 +205,7 @@ def _remover(path: str) -> Callable[[], None]:
         try:
             if os.stat(path).st_ino == inode:  # else somebody has replaced it: theirs to remove
                 os.unlink(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
 
     return remove

@@ -148,9 +148,9 @@ class StreamServer(Endpoint):
                 if self._taken < len(self._connections):
                     self._taken += 1
                     return self._connections[self._taken - 1]
+                if self._closed:
+                    self._raise_closed()
                 have = len(self._connections)
-            if self._closed:
-                self._raise_closed()
             if late:
                 msg = (
                     f"{self.name}: nobody connected to {self._place()} within {deadline} "
@@ -193,11 +193,13 @@ class StreamServer(Endpoint):
         yield from self._settle()
         late = False
         while True:
-            self._raise_problem()
-            have = len(self._connections)
+            with self._lock:
+                self._raise_problem()
+                have = len(self._connections)
+                over = self._closed
             if have == wanted:
                 return
-            if have > wanted or self._closed:
+            if have > wanted or over:
                 msg = f"{self.name} has {count(have, 'connection')}, expected {wanted}"
                 raise MismatchError(msg)
             if late:
@@ -336,11 +338,12 @@ class StreamServer(Endpoint):
         deadline = self._deadline(timeout)
         late = False
         while True:
-            self._raise_problem()
-            if have() >= wanted:
-                return
-            if self._closed:
-                self._raise_closed()
+            with self._lock:
+                self._raise_problem()
+                if have() >= wanted:
+                    return
+                if self._closed:
+                    self._raise_closed()
             if late:
                 msg = f"{self.name}: waited {deadline} for {wanted} {what}, {have()} so far"
                 raise WaitTimeout(msg)

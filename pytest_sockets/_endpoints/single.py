@@ -282,7 +282,9 @@ def open_connection(
                     raise TimeoutError(errno.ETIMEDOUT, msg)
             if code:
                 where = show_address(plain(candidate, target))
-                raise OSError(code, f"{os.strerror(code)}: {where}")
+                # AF_UNIX does not let a non-blocking socket queue for the queue (connect(2)).
+                full = "; its queue of connections is full" if code == errno.EAGAIN else ""
+                raise OSError(code, f"{os.strerror(code)}: {where}{full}")
             if candidate in LOOPBACK:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except TimeoutError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
@@ -330,8 +331,9 @@ class Sockets:
 
     def close(self) -> None:
         """Close all endpoints, the newest first. Idempotent; does not block."""
-        for endpoint in reversed(self._endpoints):
-            endpoint.close()
+        with ExitStack() as stack:  # one that fails to close does not keep the others open
+            for endpoint in self._endpoints:
+                stack.callback(endpoint.close)
 
     @property
     def aio(self) -> AsyncSocketsFace:

@@ -185,8 +185,15 @@ class Stream:
                 return
 
     def _recv(self, most: int) -> bytes:
-        assert self._socket is not None
-        return self._socket.recv(message_size(self._socket) if self._has_messages else most)
+        sock = self._socket
+        assert sock is not None
+        if not self._has_messages:
+            return sock.recv(most)
+        data = sock.recv(message_size(sock))
+        # An empty message reads like EOF. Behind one, a look finds more or raises BlockingIOError.
+        if not data and sock.recv(1, socket.MSG_PEEK):
+            return self._recv(most)
+        return data
 
     def _take(self, data: bytes) -> None:
         self.record.add_received(CLOCK.stamp(), data)

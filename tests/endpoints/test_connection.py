@@ -15,30 +15,13 @@ from stream_ends import (
     STREAMS,
     Background,
     Ends,
+    Interrupted,
     abort,
     open_ends,
     plain_client,
 )
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Interrupted:
-    """An endpoint's lock, behind whose first release by this thread something happens."""
-
-    def __init__(self, lock: Any, action: Callable[[], object]) -> None:
-        self._lock = lock
-        self._action: Callable[[], object] | None = action
-        self._caller = threading.get_ident()
-
-    def __enter__(self) -> None:
-        self._lock.__enter__()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._lock.__exit__(None, None, None)
-        if threading.get_ident() == self._caller and self._action is not None:
-            action, self._action = self._action, None
-            action()
 
 
 def interrupt(ends: Ends, action: Callable[[], object]) -> None:
@@ -142,6 +125,15 @@ def test_connecting_to_a_name_tries_its_addresses(
     server.accept().send(b"hello")
     conn.expect(b"hello")
     assert conn.peer_address == server.address
+
+
+def test_a_full_queue_of_a_path_is_named(sockets: Sockets) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as full:
+        full.bind(f"{folder}/s")
+        full.listen(0)  # takes one connection
+        sockets.connect(f"{folder}/s")
+        with pytest.raises(BlockingIOError, match=r"/s; its queue of connections is full$"):
+            sockets.connect(f"{folder}/s")
 
 
 # -- what it is

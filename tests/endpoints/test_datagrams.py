@@ -18,7 +18,7 @@ from pytest_sockets import (
     UnixDatagramPeer,
     WaitTimeout,
 )
-from stream_ends import FOREVER, PATIENCE, Background, family_of
+from stream_ends import FOREVER, PATIENCE, Background, Interrupted, family_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -140,6 +140,19 @@ def test_what_the_kernel_holds_at_the_close_is_recorded(
         client.send(b"just in time")
         peer.close()
     assert peer.received == [b"just in time"]
+
+
+@pytest.mark.parametrize("verb", ["expect", "wait_datagrams", "assert_datagrams"])
+def test_a_datagram_that_comes_and_a_close_while_a_verb_looks_are_not_missed(
+    peer: DatagramPeer, client: socket.socket, verb: str
+) -> None:
+    def send_and_close() -> None:
+        client.send(b"x")
+        peer.close()
+
+    peer._lock = Interrupted(peer._lock, send_and_close)
+    getattr(peer, verb)(b"x" if verb == "expect" else 1, timeout=FOREVER)
+    assert peer.is_closed
 
 
 # -- sending

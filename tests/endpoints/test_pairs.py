@@ -94,6 +94,18 @@ def test_each_seqpacket_message_is_recorded_whole_up_to_the_end(sockets: Sockets
     assert [event.kind for event in peer.transcript][-2:] == ["peer_eof", "closed"]
 
 
+def test_an_empty_seqpacket_message_is_not_an_end(sockets: Sockets) -> None:
+    sock, peer = sockets.socket_pair("seqpacket")
+    with peer.endpoint._lock:  # all are in the kernel when the I/O thread reads
+        for message in (b"", b"one", b""):
+            sock.send(message)
+    peer.expect(b"one")
+    assert peer.peer_ended is None
+    sock.send(b"two")
+    sock.shutdown(socket.SHUT_WR)
+    assert peer.recv_to_eof() == b"two"
+
+
 def test_seqpacket_messages_keep_their_bounds_on_the_way_out(sockets: Sockets) -> None:
     sock, peer = sockets.socket_pair("seqpacket")
     for message in (b"one", b"two"):

@@ -16,7 +16,7 @@ from pytest_sockets import (
     UnixServer,
     WaitTimeout,
 )
-from stream_ends import FOREVER, OWN_HOST, Background, abort, plain_client, read_to_eof
+from stream_ends import FOREVER, OWN_HOST, Background, Interrupted, abort, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "dual", "unix"]
 
@@ -264,6 +264,29 @@ def test_a_client_that_nobody_has_accepted_yet_is_in_the_record_of_a_closed_serv
             client.sendall(b"just in time")
             server.close()
     server.assert_received(b"just in time")
+
+
+LOOKS: dict[str, Callable[[StreamServer], Any]] = {
+    "accept": lambda server: server.accept(timeout=FOREVER),
+    "wait_connections": lambda server: server.wait_connections(1, timeout=FOREVER),
+    "wait_closed": lambda server: server.wait_closed(1, timeout=FOREVER),
+    "assert_connections": lambda server: server.assert_connections(1, timeout=FOREVER),
+    "assert_received": lambda server: server.assert_received(b"x", timeout=FOREVER),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_client_that_comes_and_a_server_that_closes_while_a_verb_looks_are_not_missed(
+    server: StreamServer, name: str
+) -> None:
+    def come_and_close() -> None:
+        with plain_client(server.address) as client:
+            client.sendall(b"x")
+            server.close()
+
+    server._lock = Interrupted(server._lock, come_and_close)
+    LOOKS[name](server)
+    assert server.is_closed
 
 
 def test_servers_stop_while_clients_come() -> None:

@@ -115,6 +115,20 @@ def test_closing_the_factory_closes_all_that_it_opened(sockets: Sockets) -> None
         plain_client(server.address)
 
 
+def test_an_endpoint_that_fails_to_close_does_not_keep_the_others_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sockets = Sockets()
+    first, second, third = (sockets.unix_server() for _ in range(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(second, "close", lambda: second.no_such_method())  # type: ignore[attr-defined]
+        with pytest.raises(AttributeError, match="no_such_method"):
+            sockets.close()
+    assert [end.is_closed for end in (first, second, third)] == [True, False, True]
+    sockets.close()
+    assert second.is_closed
+
+
 # -- problems
 
 

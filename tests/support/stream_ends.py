@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,24 @@ CONSUMING: dict[str, tuple[Verb, bytes]] = {
     "recv_to_eof": (lambda conn, **how: conn.recv_to_eof(**how), b"the\nrest;"),
 }
 """Each consuming verb, and the bytes that satisfy it."""
+
+
+class Interrupted:
+    """An endpoint's lock, behind whose first release by this thread something happens."""
+
+    def __init__(self, lock: Any, action: Callable[[], object]) -> None:
+        self._lock = lock
+        self._action: Callable[[], object] | None = action
+        self._caller = threading.get_ident()
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.__exit__(None, None, None)
+        if threading.get_ident() == self._caller and self._action is not None:
+            action, self._action = self._action, None
+            action()
 
 
 class Background(ThreadPoolExecutor):
