@@ -6,9 +6,12 @@ neither `--strict-config` nor `--strict-markers` nor pluggy fails.
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from pytest_sockets import hookspecs
+
+if TYPE_CHECKING:
+    import pytest
 
 REPORTS = ("full", "short", "off")
 MARKER = (

@@ -38,8 +38,8 @@ MARKER_ARGUMENTS = ("timeout", "family")
 E = TypeVar("E", bound=Endpoint)
 LOOPBACKS = ["127.0.0.1", "::1"]
 
-
 ATTEMPT = pytest.StashKey[Attempt]()
+SETTINGS = pytest.StashKey[Settings]()
 
 
 class SocketsPlugin:
@@ -142,7 +142,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings and start listening to endpoints."""
-    _settings_of(config)
+    config.stash[SETTINGS] = _settings_of(config)
     _report_style(config)
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
 
@@ -244,7 +244,7 @@ def _allow_loopback(item: pytest.Item) -> None:
 @pytest.fixture
 def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
     item = cast("pytest.Item", cast("Any", request).node)
-    settings = _settings_of(request.config)
+    settings = request.config.stash[SETTINGS]
     try:
         marked = _marked(item)
         if marked.get("timeout") is not None:

@@ -12,7 +12,7 @@ from pytest_sockets._endpoints import problems, registry
 from pytest_sockets._endpoints.faces import drive
 from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.stream import Lock
+from pytest_sockets._engine.parties import Lock
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
 from pytest_sockets._wire.errors import EndpointClosedError, EndpointError
 from pytest_sockets._wire.events import Event

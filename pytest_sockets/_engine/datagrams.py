@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pytest_sockets._engine.binding import LOOPBACK, message_size, plain
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.stream import Owner
+from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record

@@ -165,11 +165,6 @@ class Engine:
         """Serve a descriptor."""
         self.selector.add(fd, source, events)
 
-    @property
-    def is_current_thread(self) -> bool:
-        """Whether the caller runs in the I/O thread."""
-        return threading.current_thread() is self._thread
-
     def shutdown(self) -> None:
         """Stop the thread and close the loop, so that nothing is left to warn about at exit."""
         if self._pid != os.getpid() or self.loop.is_closed():

@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_sockets._engine.binding import BACKLOG, LOOPBACK, accept_from, refuse
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.stream import Owner
+from pytest_sockets._engine.parties import Owner
 
 BACKLOG_FULL = 4097
 """Connections that a full queue holds by default: somaxconn and one more (listen(2))."""

@@ -8,12 +8,13 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
-from typing import Literal, Protocol, TypeAlias
+from contextlib import suppress
+from typing import Literal, TypeAlias
 
 from pytest_sockets._engine.binding import message_size
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.engine import Engine, Timer
+from pytest_sockets._engine.parties import Driver, Owner
 from pytest_sockets._engine.selector import READ, WRITE
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
@@ -31,51 +32,6 @@ LAST_TURNS = 256
 """Reads at the end: beyond any kernel buffer, yet bounded when the peer never stops sending."""
 
 PeerEnd: TypeAlias = Literal["eof", "reset"]
-
-
-Lock: TypeAlias = "AbstractContextManager[object]"
-"""What guards an endpoint, its records and all its sockets; its holder may take it again."""
-
-
-class Driver(Protocol):
-    """What answers on a stream. Called in the I/O thread, with the endpoint's lock held."""
-
-    def on_open(self, stream: Stream) -> None:
-        """Act on a new connection."""
-        ...
-
-    def on_data(self, stream: Stream, data: bytes) -> None:
-        """Act on bytes that arrived."""
-        ...
-
-    def on_eof(self, stream: Stream) -> None:
-        """Act on the peer's EOF."""
-        ...
-
-    def on_drained(self, stream: Stream) -> None:
-        """Act on an empty send queue, after it had to wait for the peer or for its turn."""
-        ...
-
-
-class Owner(Protocol):
-    """The endpoint, as its streams see it."""
-
-    @property
-    def _lock(self) -> Lock:
-        """The lock that guards the endpoint, its records and all its sockets."""
-        ...
-
-    def _on_first(self, stream: Stream, *, sent: bool) -> None:
-        """Note the first bytes of one direction."""
-        ...
-
-    def _on_end(self, stream: Stream) -> None:
-        """Note that our side of a stream is over: its FIN is out, or it was reset or closed."""
-        ...
-
-    def _fail(self, error: Exception) -> None:
-        """Make an error on our side a problem."""
-        ...
 
 
 class Stream:
@@ -135,10 +91,6 @@ class Stream:
     def queued(self) -> int:
         """Bytes that wait for the peer to make room."""
         return self._queued
-
-    def descriptor(self) -> int:
-        """Return the file descriptor, -1 once closed."""
-        return -1 if self._socket is None else self._socket.fileno()
 
     # -- starting
 
