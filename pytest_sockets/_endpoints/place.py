@@ -95,10 +95,14 @@ def place_for(
     abstract: bool = False,
 ) -> Place:
     """Bind what the arguments ask for."""
-    _check_family(family)
-    if isinstance(family, int) and address is not None:
-        return _other(family, type, proto, address)
-    name = _family(family, type, proto, path, abstract=abstract)
+    if family is None:
+        name = "unix" if path is not None or abstract else "ipv4"
+    elif isinstance(family, str):
+        name = check_family(family)
+    elif address is not None:
+        return _other(_number(family), type, proto, address)
+    else:
+        name = _name(_number(family), type, proto)
     if address is not None:
         msg = f"address= is for other families; with {name!r} use host= and port=, or path="
         raise ValueError(msg)
@@ -113,26 +117,15 @@ def place_for(
     return _inet(None if family is None else name, host, port, type, proto)
 
 
-def _check_family(family: object) -> None:
+def _number(family: object) -> int:
     # A negative number would be taken for "not given" by the socket class.
-    is_number = isinstance(family, int) and not isinstance(family, bool) and family >= 0
-    if family is not None and not isinstance(family, str) and not is_number:
+    if not isinstance(family, int) or isinstance(family, bool) or family < 0:
         msg = f"family must be a name or a socket.AF_… number, not {family!r}"
         raise TypeError(msg)
+    return family
 
 
-def _family(
-    family: str | int | None,
-    type: int,
-    proto: int,
-    path: str | os.PathLike[str] | None,
-    *,
-    abstract: bool,
-) -> str:
-    if family is None:
-        return "unix" if path is not None or abstract else "ipv4"
-    if isinstance(family, str):
-        return check_family(family)
+def _name(family: int, type: int, proto: int) -> str:
     for name, number in (*FAMILIES.items(), ("unix", socket.AF_UNIX)):
         if family == number:
             return name
@@ -143,15 +136,14 @@ def _family(
 
 def _inet(family: str | None, host: str | None, port: int | str, type: int, proto: int) -> Place:
     sockets = bind_inet(family, host, port, type, proto)
-    addresses = tuple([cast("Address", plain(sock.family, sock.getsockname())) for sock in sockets])
-    first, last = sockets[0].family, sockets[-1].family
-    single = "ipv6" if first == socket.AF_INET6 else "ipv4"
-    name = single if first == last else "dual"
-    asked = None
-    if host is not None and all(address[0] != host for address in addresses):
-        asked = (host, addresses[0][1])
+    addresses: tuple[Any, ...] = tuple([plain(sock.family, sock.getsockname()) for sock in sockets])
     protocol = "udp" if type == socket.SOCK_DGRAM else "tcp"
-    return Place(name, sockets, addresses, protocol, asked)
+    if host is None:
+        return Place(family or "ipv4", sockets, addresses, protocol)
+    found = {sock.family for sock in sockets}
+    names = [name for name, number in FAMILIES.items() if number in found]
+    asked = None if any(address[0] == host for address in addresses) else (host, addresses[0][1])
+    return Place("dual" if len(found) > 1 else names[0], sockets, addresses, protocol, asked)
 
 
 def _unix(path: str | os.PathLike[str] | None, type: int, proto: int, *, abstract: bool) -> Place:

@@ -23,6 +23,7 @@ NAMES = ("ipv4", "ipv6", "dual", "unix")
 PATH_LIMIT = 107
 """Bytes of a path that Linux can bind: of sun_path's 108 the last ends it (unix(7))."""
 PORT_TRIES = 64
+NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 BACKLOG = 65535
 """The kernel cuts it to somaxconn. A backlog of 128 dropped SYNs, at up to 2 ms a connection."""
 
@@ -50,7 +51,7 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
     It is the C module's class: pytest-socket and gevent replace the Python one.
     """
     try:
-        sock = _socket.socket(family, kind, proto)
+        sock = _socket.socket(family, kind | NONBLOCK, proto)
     except TypeError as error:
         msg = f"type={kind!r} and proto={proto!r} must be numbers: {error}"
         raise TypeError(msg) from error
@@ -60,7 +61,8 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
             what += f" of protocol {proto}"
         refuse(error, what)
         raise OSError(error.errno, f"{error.strerror}: {what}") from None
-    sock.setblocking(False)
+    if not NONBLOCK:
+        sock.setblocking(False)
     return sock
 
 

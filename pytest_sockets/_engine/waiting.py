@@ -60,7 +60,9 @@ class Signal:
 
     def finish(self) -> None:
         """Wake everybody, now and from now on: what they wait for has been decided."""
-        self.advance(math.inf)
+        self.level = math.inf
+        for _, wake in tuple(self._waiters):
+            wake()
 
     def abandon(self) -> None:
         """Decide what is waited for in a forked child, where the waiters are the parent's."""
