@@ -22,8 +22,9 @@ from pytest_sockets._wire.spool import ByteLog, Spool
 
 E = TypeVar("E", bound="Endpoint")
 
-SYNC_TIMEOUT = 5.0
-"""Seconds for a hop to the I/O thread: it takes 30 µs idle, 30 ms beside busy Python threads."""
+SYNC_TIMEOUT = 30.0
+"""Seconds for a hop to the I/O thread: it takes 30 µs idle, 30 ms beside a busy Python thread, and
+with seven of those and thousands of queued connections more than five seconds were seen."""
 
 
 @dataclass(frozen=True, slots=True)

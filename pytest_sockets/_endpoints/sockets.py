@@ -33,6 +33,7 @@ from pytest_sockets._endpoints.single import DatagramPair, SocketPair, open_conn
 from pytest_sockets._engine.binding import check_family
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.waiting import Steps
+from pytest_sockets._wire.errors import EndpointClosedError
 from pytest_sockets._wire.events import Event
 from pytest_sockets._wire.record import merged
 
@@ -59,6 +60,7 @@ class Sockets:
         self._family = None if family is None else check_family(family)
         self._seed = seed
         self._endpoints: list[Endpoint] = []
+        self._is_closed = False
         self._names: dict[str, int] = {}
         # Checkers of leaked threads forgive one that starts in a fixture, not in the test.
         Engine.current()
@@ -279,6 +281,7 @@ class Sockets:
         Raises:
             OSError: it cannot connect, as the kernel says: ConnectionRefusedError, TimeoutError, …
         """
+        self._check_open()
         name = name or self._number("raw_client")
         conn = yield from open_connection(
             address, family=family, timeout=timeout, name=name, settings=self._settings
@@ -331,6 +334,7 @@ class Sockets:
 
     def close(self) -> None:
         """Close all endpoints, the newest first. Idempotent; does not block."""
+        self._is_closed = True
         with ExitStack() as stack:  # one that fails to close does not keep the others open
             for endpoint in self._endpoints:
                 stack.callback(endpoint.close)
@@ -375,10 +379,16 @@ class Sockets:
         return self._open(cls, name, family=family, host=host, port=port, path=path)
 
     def _open(self, cls: Callable[..., E], name: str | None, **options: Any) -> E:
+        self._check_open()
         kind: str = getattr(cls, "kind", "endpoint")
         endpoint = cls(name=name or self._number(kind), settings=self._settings, **options)
         self._endpoints.append(endpoint)
         return endpoint
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            msg = "these sockets are closed, as they are after the test: open endpoints before that"
+            raise EndpointClosedError(msg)
 
     def _choose(self, family: str | None, host: str | None) -> str | None:
         return self._family if family is None and host is None else family

@@ -162,8 +162,15 @@ def resolve(family: str | None, host: str | None, kind: int) -> list[tuple[int, 
         which = f" as {family}" if wanted else ""
         msg = f"host={host!r} cannot be resolved{which}: {error.strerror or error}"
         raise ValueError(msg) from error
-    pairs = [(int(entry[0]), str(entry[4][0])) for entry in found]
-    return [pair for pair in dict.fromkeys(pairs) if pair[0] in LOOPBACK]
+    pairs = dict.fromkeys((int(entry[0]), str(entry[4][0])) for entry in found)
+    usable = [pair for pair in pairs if pair[0] in LOOPBACK]
+    if family == "dual" and len({pair[0] for pair in usable}) < 2:
+        only = " and ".join(pair[1] for pair in usable)
+        msg = (
+            f"family='dual' needs a host with an IPv4 and an IPv6 address; {host!r} is {only} only"
+        )
+        raise ValueError(msg)
+    return usable
 
 
 def bind_inet(
@@ -174,29 +181,35 @@ def bind_inet(
     pairs = resolve(family, host, kind)
     for attempt in range(PORT_TRIES):
         bound: list[_socket.socket] = []
-        refusal: OSError | None = None
+        absent: OSError | None = None
+        place = ("", 0)
         try:
             for pair in pairs:
+                place = (pair[1], _port(bound) or number)
                 try:
-                    bound.append(_bind_one(pair, _port(bound) or number, kind, proto))
+                    bound.append(_bind_one(pair[0], place, kind, proto))
                 except OSError as error:
                     if error.errno != errno.EADDRNOTAVAIL:
                         raise
+                    absent = OSError(
+                        error.errno, f"{error.strerror}: {pair[1]} is no address of this machine"
+                    )
                     if host is None:
-                        msg = f"this machine has no {FAMILY_WORDS[pair[0]]} loopback: {error}"
+                        msg = f"this machine has no {FAMILY_WORDS[pair[0]]} loopback: {absent}"
                         raise UnsupportedError(msg) from error
-                    # A name may resolve to an address that this machine does not have.
-                    refusal = error
-            if not bound and refusal is not None:
-                raise refusal
+            # A name may resolve to an address that this machine does not have.
+            if absent is not None and not bound:
+                raise absent
         except BaseException as error:
             for sock in bound:
                 sock.close()
+            if error is absent or not isinstance(error, OSError):
+                raise
             # The second address of a pair needs the first one's port, which another program may
             # hold there; the next free port is another.
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            taken = error.errno == errno.EADDRINUSE
             if not (taken and bound and not number) or attempt == PORT_TRIES - 1:
-                raise
+                raise _explained(error, place, kind) from None
         else:
             return bound
     raise AssertionError
@@ -206,36 +219,34 @@ def _port(bound: list[_socket.socket]) -> int:
     return int(bound[0].getsockname()[1]) if bound else 0
 
 
-def _bind_one(pair: tuple[int, str], port: int, kind: int, proto: int) -> _socket.socket:
-    family, host = pair
+def _bind_one(family: int, address: tuple[str, int], kind: int, proto: int) -> _socket.socket:
     sock = new_socket(family, kind, proto)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if port and kind == socket.SOCK_STREAM:
+        if address[1] and kind == socket.SOCK_STREAM:
             # Connections of an earlier run in TIME_WAIT must not keep a fixed port from us.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if kind == socket.SOCK_STREAM and proto in WITH_NODELAY:
             # Accepted sockets inherit it (tcp(7)).
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind((host, port))
-    except OSError as error:
+        sock.bind(address)
+    except OSError:
         sock.close()
-        raise _explained(error, family, host, port, kind) from None
+        raise
     return sock
 
 
-def _explained(error: OSError, family: int, host: str, port: int, kind: int) -> OSError:
-    where = show_address((host, port))
-    if error.errno == errno.EADDRINUSE:
-        holder = holder_of(family, kind, port)
-        why = f"held by {holder}" if holder else "held by a process that cannot be seen from here"
-        return OSError(
-            error.errno, f"{error.strerror}: {where} is {why}; leave port= out for a free one"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return OSError(error.errno, f"{error.strerror}: {where} is no address of this machine")
-    return type(error)(error.errno, f"{error.strerror}: {where}")
+def _explained(error: OSError, address: tuple[str, int], kind: int) -> OSError:
+    if error.errno != errno.EADDRINUSE:
+        return type(error)(error.errno, f"{error.strerror}: {show_address(address)}")
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    holder = holder_of(family, kind, address[1]) or "a process that cannot be seen from here"
+    return OSError(
+        error.errno,
+        f"{error.strerror}: {show_address(address)} is held by {holder}; "
+        "leave port= out for a free one",
+    )
 
 
 def check_path(path: str, hint: str = "") -> None:

@@ -10,6 +10,9 @@ from typing import Any, Protocol, cast
 from pytest_sockets._wire.rendering import WINDOW, show, show_difference, show_value
 from pytest_sockets._wire.spool import ByteLog
 
+NEVER_EQUAL = (str, int, float, bytearray, memoryview, tuple, list, set, frozenset, dict)
+"""What is taken for an expectation by mistake; `as_bytes` turns the bytes-like into bytes."""
+
 
 class Verdict(enum.Enum):
     """What can be said of a claim now."""
@@ -61,7 +64,7 @@ def as_expectation(value: object, *, name: str = "expected") -> Any:
             msg = f"{name} must be a bytes pattern: write re.compile({_as_literal(source)})"
             raise TypeError(msg)
         return cast("Any", value)
-    if isinstance(value, (str, int, float, bytearray, memoryview)) or value is None:
+    if isinstance(value, NEVER_EQUAL) or value is None:
         return as_bytes(cast("object", value), name=name)
     return value
 

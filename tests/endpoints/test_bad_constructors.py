@@ -100,7 +100,12 @@ CONSTRUCTORS: dict[str, Case] = {
         ValueError,
         "family='dual' is for servers; open two peers",
     ),
-    "host-elsewhere": (tcp(host="192.0.2.1"), OSError, "192.0.2.1:0 is no address of this machine"),
+    "dual-with-an-ipv4-address": (
+        lambda desk: desk.sockets.tcp_server(family="dual", host="127.0.0.1"),
+        ValueError,
+        "an IPv4 and an IPv6 address; '127.0.0.1' is 127.0.0.1 only",
+    ),
+    "host-elsewhere": (tcp(host="192.0.2.1"), OSError, "192.0.2.1 is no address of this machine"),
     "host-number": (tcp(host=5), TypeError, "host must be an address or a name, not 5"),
     "host-bytes": (tcp(host=b"::1"), TypeError, "host must be an address or a name, not b'::1'"),
     "host-empty": (tcp(host=""), ValueError, "host='' cannot be resolved: "),

@@ -141,9 +141,9 @@ VERBS: dict[str, Case] = {
         "expected must be a bytes pattern: write re.compile(b'x')",
     ),
     "expect-object": (
-        lambda desk: desk.conn.expect([1]),  # type: ignore[call-overload]
+        lambda desk: desk.conn.expect(Ellipsis),  # type: ignore[call-overload]
         TypeError,
-        "expect takes bytes or a compiled bytes pattern, not [1]",
+        "expect takes bytes or a compiled bytes pattern, not Ellipsis",
     ),
     "separator-empty": (
         lambda desk: desk.conn.recv_until(b""),

@@ -13,6 +13,7 @@ from pytest_sockets import (
     DiscardServer,
     EchoServer,
     Endpoint,
+    EndpointClosedError,
     EndpointError,
     MismatchError,
     Settings,
@@ -113,6 +114,14 @@ def test_closing_the_factory_closes_all_that_it_opened(sockets: Sockets) -> None
     assert client.is_closed
     with pytest.raises(ConnectionRefusedError):
         plain_client(server.address)
+
+
+def test_a_closed_factory_opens_nothing(sockets: Sockets) -> None:
+    server = sockets.tcp_server()
+    sockets.close()
+    for opening in (sockets.echo_server, sockets.udp_peer, lambda: sockets.connect(server.address)):
+        with pytest.raises(EndpointClosedError, match="these sockets are closed"):
+            opening()
 
 
 def test_an_endpoint_that_fails_to_close_does_not_keep_the_others_open(

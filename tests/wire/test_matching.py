@@ -153,6 +153,7 @@ BOTH = "give either the expected bytes or contains=, and not both"
         ),
         ({"expected": None}, TypeError, "expected must be bytes, not NoneType None"),
         ({"expected": 5}, TypeError, "expected must be bytes, not int 5"),
+        ({"expected": [b"a"]}, TypeError, "expected must be bytes, not list [b'a']"),
         ({"expected": 1.5}, TypeError, "expected must be bytes, not float 1.5"),
         ({"contains": [b"a"]}, TypeError, "contains must be bytes, not list [b'a']"),
         (
