@@ -17,7 +17,7 @@ kernel's buffer."""
 class Behaviour:
     """Does nothing, for as long as the connection lasts."""
 
-    name = "silent"
+    title = "its silent behaviour"
 
     def on_open(self, stream: Stream) -> None:
         """Leave a new connection alone."""
@@ -35,7 +35,7 @@ class Behaviour:
 class Discard(Behaviour):
     """Reads and throws away; closes after the peer's EOF."""
 
-    name = "discard"
+    title = "its discard behaviour"
 
     def on_eof(self, stream: Stream) -> None:
         """Close in order."""
@@ -45,7 +45,7 @@ class Discard(Behaviour):
 class Echo(Discard):
     """Sends everything back; closes after the peer's EOF."""
 
-    name = "echo"
+    title = "its echo behaviour"
 
     def on_data(self, stream: Stream, data: bytes) -> None:
         """Send it back."""
@@ -55,7 +55,7 @@ class Echo(Discard):
 class Chargen(Discard):
     """Sends a pattern for as long as the peer takes it."""
 
-    name = "chargen"
+    title = "its chargen behaviour"
 
     def on_open(self, stream: Stream) -> None:
         """Send until the kernel takes no more, and let others have a turn."""

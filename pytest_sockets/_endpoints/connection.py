@@ -76,10 +76,9 @@ class Connection(Reading):
         while not self._stream.ended.level:
             self._endpoint._raise_problem()
             if (yield from self._endpoint._waited(deadline, (self._stream.ended, 1))):
-                driver = (
-                    f"its driver is {self._driven_by}" if self._driven_by else "nobody closed it"
-                )
-                msg = f"{self._label}: waited {deadline} for the end of our side; {driver}"
+                by = self._driven_by
+                why = "nobody closed it" if by is None else f"it is driven by {by.title}"
+                msg = f"{self._label}: waited {deadline} for the end of our side; {why}"
                 raise WaitTimeout(msg)
 
     @verb

@@ -76,8 +76,7 @@ class Endpoint:
         self._lock: Lock = threading.RLock()
         self._engine = Engine.current()
         self._spool = Spool(self.settings.record_limit)
-        self._record = Record(self.name, None, self._spool)
-        self._records = [self._record]
+        self._records: list[Record] = []
         self._dated_problems: list[tuple[int, Exception]] = []  # nanoseconds, problem
         self._told = 0  # how many of them have failed a test already
         self._closed = False
@@ -171,7 +170,7 @@ class Endpoint:
         with self._lock:
             time = CLOCK.stamp()
             self._dated_problems.append((time, problem))
-            self._record.mark(time, "problem", note=f"{type(error).__name__}: {error}")
+            self._new_record(None).mark(time, "problem", note=f"{type(error).__name__}: {error}")
             # With the lock: one who raises a signal at the same time would undo its end.
             for signal in self._signals():
                 signal.finish()
@@ -201,7 +200,7 @@ class Endpoint:
     @property
     def _empty_log(self) -> ByteLog:
         """The bytes of an endpoint that nobody has sent any to."""
-        return self._record.received
+        return ByteLog(self._spool)
 
     def _note_spool_failure(self, failure: OSError) -> None:
         if not any(problem.__cause__ is failure for problem in self.problems):
@@ -219,7 +218,7 @@ class Endpoint:
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """The packed records, for reports: the endpoint's own and one for each connection."""
+        """The packed records, for reports: one for each connection, and one for each problem."""
         with self._lock:
             return tuple(self._records)
 

@@ -14,9 +14,11 @@ from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.place import Place, place_for
+from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._engine.binding import plain
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.listener import Listener
+from pytest_sockets._engine.parties import Driver
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
@@ -286,20 +288,23 @@ class StreamServer(Endpoint):
         record = self._new_record(index)
         record.mark(CLOCK.stamp(), "accepted", peer=peer)
         stream = Stream(self, self._engine, sock, record, peer, self.settings.timeout)
-        behaviour = self._behaviour
-        driven_by = None
-        if behaviour is not None:
-            stream.driver = behaviour
-            driven_by = f"its {behaviour.name} behaviour"
+        conn = Connection(self, stream, index)
         self._streams.append(stream)
-        self._connections.append(Connection(self, stream, index, driven_by))
+        self._connections.append(conn)
         self._arrived.advance(index + 1)
         if self._dated_problems:
             stream.reset()
             return
+        driver = stream.driver = self._driver_of(stream)
+        if driver is not None:
+            conn._driven_by = Driven(driver.title)
         stream.start()
-        if behaviour is not None:
-            behaviour.on_open(stream)
+        if driver is not None:
+            driver.on_open(stream)
+
+    def _driver_of(self, stream: Stream) -> Driver | None:
+        """Return what answers on a new connection; `None` where the test does."""
+        return self._behaviour
 
     # -- inside
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
+
 from pytest_sockets._endpoints.claims import Direction
 from pytest_sockets._endpoints.endpoint import Endpoint
 from pytest_sockets._engine.clock import Deadline
@@ -20,15 +23,22 @@ from pytest_sockets._wire.rendering import count, show
 from pytest_sockets._wire.spool import ByteLog
 
 
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """Who drives a connection, and from which thread it may use the connection's verbs."""
+
+    title: str
+    thread: int | None = None
+
+
 class StreamView:
     """What can be asked of a stream at any time, also after its end."""
 
-    def __init__(
-        self, endpoint: Endpoint, stream: Stream, index: int, driven_by: str | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, stream: Stream, index: int) -> None:
         self._endpoint = endpoint
         self._stream = stream
-        self._driven_by = driven_by
+        self._driven_by: Driven | None = None
+        self._is_used = False  # by the test, which then drives it
         self._consumed = 0
         self.index = index
         """Its number on its endpoint, from 0 in order of arrival."""
@@ -182,9 +192,12 @@ class StreamView:
             late = yield from self._endpoint._waited(deadline, (self._stream.peer_end, 1))
 
     def _check_inline(self, name: str) -> None:
-        if self._driven_by:
+        driver = self._driven_by
+        if driver is None:
+            self._is_used = True
+        elif driver.thread != threading.get_ident():
             msg = (
-                f"{self._label} is driven by {self._driven_by}, so the test cannot {name}() on it; "
+                f"{self._label} is driven by {driver.title}, so the test cannot {name}() on it; "
                 "wait, assert and read the record, or use tcp_server or unix_server instead"
             )
             raise SocketsError(msg)

@@ -15,6 +15,11 @@ Lock: TypeAlias = "AbstractContextManager[object]"
 class Driver(Protocol):
     """What answers on a stream. Called in the I/O thread, with the endpoint's lock held."""
 
+    @property
+    def title(self) -> str:
+        """Its name after "driven by", such as "its echo behaviour"."""
+        ...
+
     def on_open(self, stream: Stream) -> None:
         """Act on a new connection."""
         ...

@@ -144,7 +144,7 @@ def test_silence_is_not_even_an_eof(start: Start) -> None:
         with pytest.raises(BlockingIOError):
             client.recv(1)
         assert not conn.is_closed
-        with pytest.raises(WaitTimeout, match="its driver is its silent behaviour"):
+        with pytest.raises(WaitTimeout, match="it is driven by its silent behaviour"):
             conn.wait_closed(timeout=0)
 
 
