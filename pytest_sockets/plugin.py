@@ -81,7 +81,7 @@ class SocketsPlugin:
         __tracebackhide__ = True
         attempt = item.stash[ATTEMPT]
         yield from _phase(attempt)
-        problems = attempt.problems()
+        problems = attempt.problems(judge=True)
         if problems:
             # unittest keeps a test's own failure aside and reports it in place of what we raise.
             for kept in getattr(item, "_excinfo", None) or ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.endpoint import Endpoint
-from pytest_sockets._endpoints.problems import gather
+from pytest_sockets._endpoints.problems import Problem, gather
 from pytest_sockets._engine.clock import CLOCK
 
 
@@ -25,6 +25,9 @@ class Attempt:
         ]
         return used + self.opened
 
-    def problems(self) -> list[Exception]:
-        """Return what has gone wrong on our side and was not told yet, the oldest first."""
-        return gather(self.endpoints(), since=self._started)
+    def problems(self, *, judge: bool = False) -> list[Problem]:
+        """Return what has gone wrong on our side and was not told yet, the oldest first.
+
+        `judge` says that the test is through: what has not happened yet never will.
+        """
+        return gather(self.endpoints(), since=self._started, judge=judge)

@@ -7,7 +7,7 @@ from typing import Any, cast, final, overload
 
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.faces import Face, Twin, drive_async, verb
-from pytest_sockets._endpoints.reading import Reading
+from pytest_sockets._endpoints.holding import Holding
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.matching import MISSING, as_bytes, claim
@@ -15,7 +15,7 @@ from pytest_sockets._wire.rendering import count, show
 
 
 @final
-class Connection(Reading):
+class Connection(Holding):
     """One accepted or opened stream, recorded.
 
     `sent` and `received` are seen from here. Bytes that a verb did not consume are there for the
@@ -192,6 +192,7 @@ class AsyncConnectionFace(Face):
     expect_eof = Twin(Connection.expect_eof)
     expect_reset = Twin(Connection.expect_reset)
     expect_nothing = Twin(Connection.expect_nothing)
+    hold = Twin(Connection.hold)
     wait_eof = Twin(Connection.wait_eof)
     wait_closed = Twin(Connection.wait_closed)
     close = Twin(Connection.close)

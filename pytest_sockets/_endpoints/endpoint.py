@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 from pytest_sockets._endpoints import problems, registry
 from pytest_sockets._endpoints.faces import drive
+from pytest_sockets._endpoints.problems import Problem
 from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Lock
@@ -77,7 +78,8 @@ class Endpoint:
         self._engine = Engine.current()
         self._spool = Spool(self.settings.record_limit)
         self._records: list[Record] = []
-        self._dated_problems: list[tuple[int, Exception]] = []  # nanoseconds, problem
+        self._problems: list[Problem] = []
+        self._over_signal: Signal | None = None  # made when somebody asks
         self._told = 0  # how many of them have failed a test already
         self._closed = False
         self._forked_from = 0
@@ -125,11 +127,12 @@ class Endpoint:
             self._raise_closed()
         if self._closed:
             return
-        if not (yield self._engine.settled(Deadline(SYNC_TIMEOUT * self.settings.timeout_factor))):
-            msg = (
-                f"the I/O thread did not answer within {SYNC_TIMEOUT:g} s: "
-                "something blocks it, such as a debugger that stopped all threads"
-            )
+        engine = self._engine
+        if engine.is_here():  # in a handler: nothing else runs meanwhile
+            engine.selector.pump()
+        elif not (yield engine.settled(Deadline(SYNC_TIMEOUT * self.settings.timeout_factor))):
+            what = engine.task_name() or "something, such as a debugger that stopped all threads,"
+            msg = f"the I/O thread did not answer within {SYNC_TIMEOUT:g} s: {what} blocks it"
             raise EndpointError(msg)
         if self._spool.failure is not None:
             self._note_spool_failure(self._spool.failure)
@@ -153,9 +156,9 @@ class Endpoint:
     # -- problems
 
     @property
-    def problems(self) -> tuple[Exception, ...]:
+    def problems(self) -> tuple[BaseException, ...]:
         """What has gone wrong on the endpoint's side so far, oldest first. Does not block."""
-        return tuple(problem for _, problem in self._dated_problems)
+        return tuple(problem.error for problem in self._problems)
 
     def check(self) -> None:
         """Raise what has gone wrong on the endpoint's side, the oldest first, others as notes."""
@@ -163,24 +166,50 @@ class Endpoint:
         problems.check([self])
 
     def _fail(self, error: Exception) -> None:
-        """Make an error on the endpoint's side a problem: it fails the test and wakes all waits."""
+        """Make an error of our own a problem."""
         why = str(error) or type(error).__name__
         problem = EndpointError(f"{self.name} failed on its own side: {why}")
         problem.__cause__ = error
+        self._add_problem(problem, f"{type(error).__name__}: {error}")
+
+    def _add_problem(self, error: BaseException, note: str | None = None) -> None:
+        """Make an error a problem: it fails the test as itself, and wakes all waits."""
         with self._lock:
             time = CLOCK.stamp()
-            self._dated_problems.append((time, problem))
-            self._new_record(None).mark(time, "problem", note=f"{type(error).__name__}: {error}")
+            self._problems.append(Problem(time, error, error.__traceback__))
+            text = note or f"{type(error).__name__}: {error}"
+            self._new_record(None).mark(time, "problem", note=text)
             # With the lock: one who raises a signal at the same time would undo its end.
             for signal in self._signals():
                 signal.finish()
+            self._finish_over()
+
+    def _judge(self) -> None:
+        """Make problems of what can be told only at the end, such as steps that nobody reached."""
+
+    def _quiet(self) -> Steps[None]:
+        """Wait, for a limited time, until nothing of ours is at work any more."""
+        yield from self._settle()
 
     def _raise_problem(self) -> None:
         """Raise the oldest problem, if there is one, or that the endpoint is another process's."""
         if self._forked_from:
             self._raise_closed()
-        if self._dated_problems:
-            raise self._dated_problems[0][1]
+        if self._problems:
+            raise self._problems[0].again()
+
+    def _over(self) -> Signal:
+        """Return the signal that is finished by the first problem or the end of the endpoint."""
+        with self._lock:
+            if self._over_signal is None:
+                self._over_signal = Signal()
+                if self._problems or self._closed:
+                    self._over_signal.finish()
+            return self._over_signal
+
+    def _finish_over(self) -> None:
+        if self._over_signal is not None:
+            self._over_signal.finish()
 
     def _raise_closed(self) -> NoReturn:
         """Say that the endpoint is closed, and why."""
@@ -246,6 +275,7 @@ class Endpoint:
                 self._closed = True
                 for signal in self._signals():
                     signal.finish()
+                self._finish_over()
         registry.leave(self)
 
     def _after_fork(self) -> None:
@@ -256,6 +286,8 @@ class Endpoint:
         self._abandon()
         for signal in self._signals():
             signal.abandon()
+        if self._over_signal is not None:
+            self._over_signal.abandon()
 
     def __enter__(self: E) -> E:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from pytest_sockets._engine.shells import run_async, run_blocking, running_loop
@@ -45,9 +46,9 @@ def drive(steps: Steps[R], name: str) -> R:
                 f"could run meanwhile: use `await ….aio.{name}(…)`"
             )
             error.args = (f"{error}{hint}",)
-        raise error.with_traceback(None) from error.__cause__
+        raise error.with_traceback(_users_part(error)) from error.__cause__
     except (MismatchError, SocketsError) as error:
-        raise error.with_traceback(None) from error.__cause__
+        raise error.with_traceback(_users_part(error)) from error.__cause__
 
 
 async def drive_async(steps: Steps[R]) -> R:
@@ -56,7 +57,22 @@ async def drive_async(steps: Steps[R]) -> R:
     try:
         return await run_async(steps)
     except (WaitTimeout, MismatchError, SocketsError) as error:
-        raise error.with_traceback(None) from error.__cause__
+        raise error.with_traceback(_users_part(error)) from error.__cause__
+
+
+def _users_part(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the first line that is not ours: none, but of a problem.
+
+    A problem was raised before, in a handler of the user's.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and _is_ours(traceback):
+        traceback = traceback.tb_next
+    return traceback
+
+
+def _is_ours(traceback: TracebackType) -> bool:
+    return str(traceback.tb_frame.f_globals.get("__name__", "")).startswith("pytest_sockets.")
 
 
 class Face:

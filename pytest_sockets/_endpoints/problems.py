@@ -3,47 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from pytest_sockets._endpoints.faces import drive
 from pytest_sockets._engine.clock import CLOCK
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.endpoint import Endpoint
 
 
-def gather(endpoints: Collection[Endpoint], *, since: int = 0) -> list[Exception]:
+class Problem(NamedTuple):
+    """What went wrong on an endpoint's side, and when."""
+
+    time: int
+    """Nanoseconds."""
+    error: BaseException
+    traceback: TracebackType | None
+    """Where it went wrong: each time that it is raised would add to it."""
+
+    def again(self) -> BaseException:
+        """Return the error, to be raised."""
+        return self.error.with_traceback(self.traceback)
+
+
+def gather(endpoints: Collection[Endpoint], *, since: int = 0, judge: bool = True) -> list[Problem]:
     """Return the problems that were not returned from here before, the oldest first.
 
     Args:
         endpoints: whose.
         since: only those after this time, in nanoseconds.
+        judge: whether this is the end, so that what has not happened yet never will.
     """
-    found = _look(endpoints)
+    found = _look(endpoints, judge=judge)
     for endpoint in endpoints:
         with endpoint._lock:
-            found += endpoint._dated_problems[endpoint._told :]
-            endpoint._told = len(endpoint._dated_problems)
-    return [problem for time, problem in sorted(found, key=_time) if time > since]
+            found += endpoint._problems[endpoint._told :]
+            endpoint._told = len(endpoint._problems)
+    return [problem for problem in sorted(found, key=_time) if problem.time > since]
 
 
 def check(endpoints: Collection[Endpoint]) -> None:
     """Raise the oldest problem, told or not, with the others as notes."""
     __tracebackhide__ = True
-    found = _look(endpoints)
+    found = _look(endpoints, judge=True)
     for endpoint in endpoints:
-        found += endpoint._dated_problems
+        found += endpoint._problems
     if found:
-        raise_problems([problem for _, problem in sorted(found, key=_time)])
+        raise_problems(sorted(found, key=_time))
 
 
-def raise_problems(problems: Sequence[Exception]) -> NoReturn:
+def raise_problems(problems: Sequence[Problem]) -> NoReturn:
     """Raise the first problem with the others as notes."""
     __tracebackhide__ = True
-    _note_others(problems[0], problems)
-    raise problems[0]
+    errors = [problem.error for problem in problems]
+    _note_others(errors[0], errors)
+    raise problems[0].again()
 
 
-def explain(error: BaseException, problems: Sequence[Exception]) -> None:
+def explain(error: BaseException, problems: Sequence[Problem]) -> None:
     """Make the first problem the root cause of an error, and the others its notes.
 
     The root of a chain is shown first, and the error keeps its type for `xfail(raises=)`. Where a
@@ -52,29 +70,32 @@ def explain(error: BaseException, problems: Sequence[Exception]) -> None:
     if not problems:
         return
     chain = _chain(error)
-    raised = [problem for problem in problems if _is_in(problem, chain)]
-    shown = (raised or problems)[0]
-    _note_others(shown, problems)
+    errors = [problem.error for problem in problems]
+    raised = [problem for problem in errors if _is_in(problem, chain)]
+    shown = (raised or errors)[0]
+    _note_others(shown, errors)
     if not raised:
-        chain[-1].__cause__ = shown
+        chain[-1].__cause__ = problems[0].again()
 
 
-def _look(endpoints: Iterable[Endpoint]) -> list[tuple[int, Exception]]:
+def _look(endpoints: Iterable[Endpoint], *, judge: bool) -> list[Problem]:
     """Bring records and problems up to date; that this cannot be done is a problem too."""
-    failures: list[tuple[int, Exception]] = []
+    failures: list[Problem] = []
     for endpoint in endpoints:
         try:
-            endpoint._sync()
+            drive(endpoint._quiet(), "check")
+            if judge:
+                endpoint._judge()
         except Exception as error:
-            failures.append((CLOCK.stamp(), error))
+            failures.append(Problem(CLOCK.stamp(), error, None))
     return failures
 
 
-def _time(dated: tuple[int, Exception]) -> int:
-    return dated[0]
+def _time(problem: Problem) -> int:
+    return problem.time
 
 
-def _note_others(shown: Exception, problems: Sequence[Exception]) -> None:
+def _note_others(shown: BaseException, problems: Sequence[BaseException]) -> None:
     for other in problems:
         note = f"also: {other}"
         if other is not shown and note not in getattr(shown, "__notes__", ()):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast, overload
+from typing import Any, overload
 
 from pytest_sockets._endpoints.faces import drive, verb
 from pytest_sockets._endpoints.stream_view import StreamView
-from pytest_sockets._engine.clock import Deadline, as_seconds
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, PeerGoneError, WaitTimeout
-from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo
-from pytest_sockets._wire.matching import as_expectation
-from pytest_sockets._wire.rendering import count, seconds, show, show_difference
+from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, expectation
+from pytest_sockets._wire.rendering import count, show, show_difference
 
 
 class Reading(StreamView):
@@ -89,23 +87,10 @@ class Reading(StreamView):
         self, expected: Any, until: bytes | int | None, timeout: float | None
     ) -> Steps[Any]:
         self._check_inline("expect")
-        wanted = as_expectation(expected)
-        if isinstance(wanted, re.Pattern):
-            if until is None:
-                msg = (
-                    f"expect({wanted!r}) needs until=: TCP has no messages, so say where the frame "
-                    r'ends, for example until=b"\r\n" or until=12 (bytes)'
-                )
-                raise TypeError(msg)
-            pattern = cast("re.Pattern[bytes]", wanted)
-            return (yield from self._expect_match(pattern, until, timeout))
-        if not isinstance(wanted, bytes):
-            msg = f"expect takes bytes or a compiled bytes pattern, not {wanted!r}"
-            raise TypeError(msg)
-        if until is not None:
-            msg = "until= goes with a pattern: bytes say themselves where they end"
-            raise TypeError(msg)
-        return (yield from self._expect_bytes(wanted, timeout))
+        wanted, frame = expectation(expected, until)
+        if frame is None:
+            return (yield from self._expect_bytes(wanted, timeout))
+        return (yield from self._expect_match(wanted, frame, timeout))
 
     def _expect_bytes(self, expected: bytes, timeout: float | None) -> Steps[bytes]:
         deadline = self._endpoint._deadline(timeout)
@@ -141,13 +126,8 @@ class Reading(StreamView):
             )
 
     def _expect_match(
-        self, pattern: re.Pattern[bytes], until: bytes | int, timeout: float | None
+        self, pattern: re.Pattern[bytes], frame: Frame, timeout: float | None
     ) -> Steps[re.Match[bytes]]:
-        frame: Frame = (
-            Until(until, name="until")
-            if isinstance(until, (bytes, bytearray, memoryview, str))
-            else Exactly(until, name="until")
-        )
         try:
             data = yield from self._take("expect", frame, timeout)
         except PeerGoneError as error:
@@ -197,35 +177,6 @@ class Reading(StreamView):
         if ended != "reset":
             msg = f"{self._label} expected a reset, but {self._why_over('received')}"
             raise MismatchError(msg)
-
-    @verb
-    def expect_nothing(self, *, within: float) -> Steps[None]:
-        """Require that no byte comes for `within` seconds; EOF ends the wait early and is no byte.
-
-        A silence of some milliseconds proves little and costs its length each time; where the
-        client can be brought to a known point, `assert_nothing_received` there is both faster and
-        certain.
-        """
-        self._check_inline("expect_nothing")
-        deadline = Deadline(as_seconds(within, name="within"))
-        yield from self._endpoint._settle()
-        late = False
-        while True:
-            with self._endpoint._lock:
-                self._endpoint._raise_problem()
-                unread = self._log.read(self._consumed)
-                over = self._why_over("received")
-            if unread:
-                msg = (
-                    f"{self._label} expected nothing for {seconds(within)}, "
-                    f"but {count(len(unread), 'byte')} came: {show(unread)}"
-                )
-                raise MismatchError(msg)
-            if over or late:
-                return
-            late = yield from self._endpoint._waited(
-                deadline, (self._stream.received, self._consumed + 1)
-            )
 
     @verb
     def wait_eof(self, *, timeout: float | None = None) -> Steps[None]:

@@ -275,9 +275,9 @@ class StreamServer(Endpoint):
         """Count the connections whose our side has ended."""
         self._ended.advance(self._ended.level + 1)
 
-    def _fail(self, error: Exception) -> None:
+    def _add_problem(self, error: BaseException, note: str | None = None) -> None:
         """Make an error a problem, and end the connections: their clients fail now, not later."""
-        super()._fail(error)
+        super()._add_problem(error, note)
         with self._lock:
             for stream in self._streams:
                 stream.reset()
@@ -292,7 +292,7 @@ class StreamServer(Endpoint):
         self._streams.append(stream)
         self._connections.append(conn)
         self._arrived.advance(index + 1)
-        if self._dated_problems:
+        if self._problems:
             stream.reset()
             return
         driver = stream.driver = self._driver_of(stream)

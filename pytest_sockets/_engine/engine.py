@@ -6,11 +6,13 @@ import _socket
 import asyncio
 import atexit
 import logging
+import math
 import os
 import select
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any, cast
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
@@ -19,6 +21,8 @@ from pytest_sockets._engine.waiting import Wake
 from pytest_sockets._wire.errors import UnsupportedError
 
 THREAD_NAME = "pytest-sockets I/O"
+ROUNDS = 1000
+"""Turns of the loop that one wait for quiet lasts at most; a handler may keep it busy for ever."""
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -33,6 +37,10 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the real monotonic time."""
         return CLOCK.seconds()
+
+    def is_busy(self) -> bool:
+        """Whether something is ready to run now."""
+        return bool(cast("Any", self)._ready)
 
     def _make_self_pipe(self) -> None:
         # asyncio takes its pair from the socket module, whose class pytest-socket replaces by one
@@ -76,7 +84,8 @@ class Timer:
         self._deadline = deadline
         self._action: Callable[[], None] | None = action
         self._handle: asyncio.TimerHandle | None = None
-        engine.post(self._start)
+        if deadline.timeout < math.inf:
+            engine.post(self._start)
 
     def cancel(self) -> None:
         """Forget the deadline. From any thread."""
@@ -113,9 +122,48 @@ class Settled:
     def disarm(self, wake: Wake) -> None:
         """Nothing to forget: a late wake is harmless."""
 
-    def _pump(self, wake: Wake) -> None:
+    def _pump(self, wake: Wake, rounds: int = ROUNDS) -> None:
+        # What has come may set scripts and handlers going, and what they send may bring more.
         self._engine.selector.pump()
-        wake()
+        if rounds and self._engine.tasks and self._engine.loop.is_busy():
+            self._engine.loop.call_soon(self._pump, wake, rounds - 1)
+        else:
+            wake()
+
+
+class Task:
+    """A task on the I/O loop, as other threads see it."""
+
+    def __init__(
+        self, engine: Engine, work: Coroutine[Any, Any, None], name: str, context: Context | None
+    ) -> None:
+        self._engine = engine
+        self._work = work
+        self._name = name
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+        self._is_cancelled = False
+        engine.tasks.add(self)  # asyncio itself holds tasks only weakly
+        engine.post(self._start)
+
+    def cancel(self) -> None:
+        """Have it end at the wait it is in, or before it begins. From any thread."""
+        self._engine.post(self._cancel)
+
+    def _start(self) -> None:
+        if self._is_cancelled:
+            self._work.close()
+            self._engine.tasks.discard(self)
+            return
+        self._task = self._engine.loop.create_task(
+            self._work, name=self._name, context=self._context
+        )
+        self._task.add_done_callback(lambda _: self._engine.tasks.discard(self))
+
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 class Engine:
@@ -133,6 +181,7 @@ class Engine:
         self.loop = Loop(self.selector)
         self._thread = threading.Thread(target=self.loop.run_forever, name=THREAD_NAME, daemon=True)
         self._thread.start()
+        self.tasks: set[Task] = set()
 
     @classmethod
     def current(cls) -> Engine:
@@ -147,7 +196,30 @@ class Engine:
 
     def post(self, action: Callable[..., object], *args: object) -> None:
         """Run `action` in the I/O thread soon. From any thread; returns at once."""
-        self.loop.call_soon_threadsafe(action, *args)
+        if self.is_here():
+            self.loop.call_soon(action, *args)
+        else:
+            self.loop.call_soon_threadsafe(action, *args)
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in the I/O thread, which must not block."""
+        return threading.get_ident() == self._thread.ident
+
+    @property
+    def thread(self) -> int | None:
+        """The I/O thread's number, as `threading.get_ident` returns it there."""
+        return self._thread.ident
+
+    def spawn(
+        self, work: Coroutine[Any, Any, None], name: str, context: Context | None = None
+    ) -> Task:
+        """Run a coroutine, which lets no exception out, as a task of the I/O loop."""
+        return Task(self, work, name, context)
+
+    def task_name(self) -> str | None:
+        """Name the task that keeps the loop just now; `None` when none does."""
+        task = asyncio.current_task(self.loop)
+        return None if task is None else task.get_name()
 
     def timer(self, deadline: Deadline, action: Callable[[], None]) -> Timer:
         """Run `action` in the I/O thread when the deadline passes."""

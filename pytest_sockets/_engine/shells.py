@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.waiting import Latch, Steps, Waitable
+from pytest_sockets._engine.waiting import Latch, Signal, Steps, Waitable
+from pytest_sockets._wire.errors import SocketsError
 
 R = TypeVar("R")
 
@@ -40,12 +42,59 @@ async def run_async(steps: Steps[R]) -> R:
 
 
 def _block(wait: Waitable) -> bool:
+    engine = Engine._instance
+    if engine is not None and engine.is_here():
+        msg = (
+            f"{engine.task_name() or 'this'} runs in the I/O thread, where a blocking verb would "
+            "stop every endpoint: await its twin, or write the handler as a plain function"
+        )
+        raise SocketsError(msg)
     latch = Latch()
+    thread = threading.current_thread()
     wait.arm(latch.open)
     try:
+        if isinstance(thread, Worker):
+            thread.park(latch)
         return latch.wait(wait.deadline)
     finally:
         wait.disarm(latch.open)
+        if isinstance(thread, Worker):
+            thread.park(None)
+
+
+class Worker(threading.Thread):
+    """A thread that tells when it has nothing to do but wait."""
+
+    def __init__(self, action: Callable[[], None], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._action = action
+        self._latch: Latch | None = None
+        self._has_ended = False
+        self.rests = Signal()  # level: how often it has come to rest
+
+    def run(self) -> None:
+        """Do the work."""
+        try:
+            self._action()
+        finally:
+            self._has_ended = True
+            self.rests.finish()
+
+    def park(self, latch: Latch | None) -> None:
+        """Note what the thread is about to wait for; `None` once it goes on."""
+        self._latch = latch
+        if latch is not None:
+            self.rests.advance(self.rests.level + 1)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it has ended, or waits for something that has not come yet."""
+        latch = self._latch
+        return self._has_ended or (latch is not None and not latch.is_open)
+
+    def is_me(self) -> bool:
+        """Whether the caller runs in it."""
+        return self is threading.current_thread()
 
 
 async def _pause_asyncio(wait: Waitable) -> bool:

@@ -105,14 +105,16 @@ class Latch:
     `Condition.wait_for` and `queue.Queue.get` can hang.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "is_open")
 
     def __init__(self) -> None:
         self._lock = _thread.allocate_lock()
         self._lock.acquire()
+        self.is_open = False
 
     def open(self) -> None:
         """Let the waiter go; opening twice does nothing."""
+        self.is_open = True
         try:
             self._lock.release()
         except RuntimeError:  # open already

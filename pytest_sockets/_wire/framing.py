@@ -6,11 +6,12 @@ ends at `stop`, or `(False, size)`: look again when the log has `size` bytes.
 
 from __future__ import annotations
 
+import re
 import struct
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from pytest_sockets._wire.errors import MismatchError
-from pytest_sockets._wire.matching import as_bytes
+from pytest_sockets._wire.matching import as_bytes, as_expectation
 from pytest_sockets._wire.rendering import count, show
 from pytest_sockets._wire.spool import ByteLog
 
@@ -107,6 +108,35 @@ class Prefixed:
             raise MismatchError(msg)
         stop = body + int(length)
         return log.size >= stop, stop
+
+
+def expectation(expected: Any, until: Any) -> tuple[Any, Frame | None]:
+    """Return what `expect` was given, checked, and the frame of a pattern."""
+    wanted = as_expectation(expected)
+    if isinstance(wanted, re.Pattern):
+        pattern = cast("re.Pattern[bytes]", wanted)
+        if until is None:
+            msg = (
+                f"expect({pattern!r}) needs until=: TCP has no messages, so say where the frame "
+                r'ends, for example until=b"\r\n" or until=12 (bytes)'
+            )
+            raise TypeError(msg)
+        if pattern.fullmatch(b""):
+            msg = (
+                f"expect({pattern!r}) is met by no bytes at all: write a pattern that needs at "
+                "least one"
+            )
+            raise ValueError(msg)
+        if isinstance(until, (bytes, bytearray, memoryview, str)):
+            return pattern, Until(cast("bytes", until), name="until")
+        return pattern, Exactly(until, name="until")
+    if not isinstance(wanted, bytes):
+        msg = f"expect takes bytes or a compiled bytes pattern, not {wanted!r}"
+        raise TypeError(msg)
+    if until is not None:
+        msg = "until= goes with a pattern: bytes say themselves where they end"
+        raise TypeError(msg)
+    return wanted, None
 
 
 def positive(value: object, *, name: str) -> int:

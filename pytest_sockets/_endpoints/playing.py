@@ -1,0 +1,151 @@
+"""Playing a script on a connection, in the I/O thread."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_sockets._endpoints.reading import Reading
+from pytest_sockets._engine.clock import CLOCK, Deadline
+from pytest_sockets._engine.shells import run_async
+from pytest_sockets._engine.waiting import Steps, Wait
+from pytest_sockets._wire.errors import (
+    MismatchError,
+    PeerGoneError,
+    SocketsError,
+    WaitTimeout,
+)
+from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.script import Step
+
+if TYPE_CHECKING:
+    from pytest_sockets._endpoints.script import Player
+
+GRACE = 1.0
+"""Seconds in which a script may still be being written: a connection can be there before its script,
+and have sent more than the steps so far expect."""
+FOREVER = math.inf
+
+
+async def play(player: Player) -> None:
+    """Play a script to its end; what goes wrong is the endpoint's problem."""
+    conn = player.conn
+    endpoint = conn._endpoint
+    try:
+        await run_async(_play(player))
+    except (AssertionError, SocketsError) as error:
+        if not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
+            endpoint._add_problem(error.with_traceback(None))
+    except Exception as error:
+        endpoint._fail(error)
+    finally:
+        player.is_over = True
+
+
+def _play(player: Player) -> Steps[None]:
+    while (yield from _has_step(player)):
+        step = player.step
+        assert step is not None
+        try:
+            yield from _first_byte(player, step)
+            result = yield from _verb(player, step)
+        except (MismatchError, PeerGoneError, WaitTimeout) as error:
+            if any(error is problem for problem in player.conn._endpoint.problems):
+                raise
+            if _may_leave(player, step):
+                return
+            raise _told(player, step, error) from error.__cause__
+        if step.save is not None:
+            player.conn.saved[step.save] = result
+        player.position += 1
+
+
+def _has_step(player: Player) -> Steps[bool]:
+    """Wait for a next step; `False` at the end of the connection."""
+    script, conn = player.script, player.conn
+    while player.step is None:
+        conn._endpoint._raise_problem()
+        if conn._endpoint.is_closed or not conn._stream.is_open:
+            return False
+        size = conn._log.size
+        written = (script._written, player.position + 1.0)
+        end = (conn._endpoint._over(), 1.0)
+        more = ((conn._stream.received, size + 1.0), (conn._stream.ended, 1.0))
+        if script._is_strict and player.unread():
+            age = CLOCK.patience() - script._written_at
+            if age >= GRACE or not script._plan.steps:
+                raise surplus(player)
+            yield Wait(Deadline(GRACE - age), written, end)
+        elif conn._stream.peer_ended or conn._stream.ended.level:
+            yield Wait(Deadline(FOREVER), written, end)
+        else:
+            yield Wait(Deadline(FOREVER), written, end, *more)
+    return True
+
+
+def surplus(player: Player) -> MismatchError:
+    """Return the error of bytes that come after the last step."""
+    unread = player.unread()
+    steps = player.script._plan.steps
+    msg = (
+        f"{player.conn._label}, after the last of {count(len(steps), 'step')}: expected nothing "
+        f"more, got {show(unread)} ({count(len(unread), 'byte')}); strict=False allows it"
+    )
+    return MismatchError(msg)
+
+
+def _first_byte(player: Player, step: Step) -> Steps[None]:
+    """Wait, without a deadline, where a step's clock does not run yet."""
+    if step.kind != "receive":
+        return
+    conn, script = player.conn, player.script
+    stream = conn._stream
+    while not player.unread() and stream.peer_ended is None and stream.is_open:
+        conn._endpoint._raise_problem()
+        steps = len(script._plan.steps)
+        has_begun = bool(conn._log.size or stream.record.sent.size)
+        if has_begun and player.position < steps - 1:
+            return
+        yield Wait(
+            Deadline(FOREVER),
+            (stream.received, conn._log.size + 1.0),
+            (stream.peer_end, 1.0),
+            (script._written, steps + 1.0),
+            (conn._endpoint._over(), 1.0),
+        )
+
+
+def _verb(player: Player, step: Step) -> Steps[Any]:
+    """Do what a step says."""
+    conn: Any = player.conn
+    if step.verb == "reset":
+        return conn.reset()
+    options = dict(step.options)
+    if step.kind != "wait":
+        options["timeout"] = player.script._timeout if step.timeout is None else step.timeout
+    if step.verb == "expect":
+        options.setdefault("until", None)
+        return (yield from Reading._expect(conn, *step.arguments, **options))
+    steps = cast("Any", getattr(type(conn), step.verb)).steps
+    return (yield from steps(conn, *step.arguments, **options))
+
+
+def _may_leave(player: Player, step: Step) -> bool:
+    """Whether what happened is only that the peer has left, where it may."""
+    required = player.script._plan.is_required(player.position)
+    has_left = player.conn._stream.peer_ended is not None
+    return not required and has_left and step.may_begin_with(player.unread())
+
+
+def _told(player: Player, step: Step, error: Exception) -> Exception:
+    """Return the error with the step's place in front."""
+    label = player.conn._label
+    lines = str(error).removeprefix(label).lstrip(": ").splitlines()
+    if step.wanted:
+        head = f"{label}, {player.place}: expected {step.wanted}, got {player.got()}"
+    else:
+        head = f"{label}, {player.place}: {step} failed"
+    if isinstance(error, MismatchError) and len(lines) > 1:
+        lines = lines[1:]
+    text = "\n".join([head, *(f"  {line.strip()}" for line in lines)])
+    return WaitTimeout(text) if isinstance(error, WaitTimeout) else MismatchError(text)

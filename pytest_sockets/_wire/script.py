@@ -1,0 +1,89 @@
+"""The steps of a conversation, as data: what is to be done, in order, and what may follow what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, cast
+
+from pytest_sockets._wire.rendering import show, show_value
+
+Kind: TypeAlias = Literal["send", "receive", "end", "wait"]
+"""What a step does with the stream: whether it needs the peer to read, to send, or neither."""
+
+ENDS_SENDING = frozenset({"close", "send_eof", "reset"})
+ENDS_ALL = frozenset({"close", "reset"})
+ENDS_RECEIVING = frozenset({"recv_to_eof", "expect_eof", "expect_reset", "wait_eof"})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One verb with its arguments."""
+
+    verb: str
+    kind: Kind
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    timeout: float | None = None
+    """Seconds; `None` means the script's."""
+    save: str | None = None
+    """Under which name the connection keeps the result."""
+    wanted: str = ""
+    """What it needs from the peer, for messages."""
+
+    def __str__(self) -> str:
+        parts = [_shown(argument) for argument in self.arguments]
+        parts += [f"{name}={_shown(value)}" for name, value in self.options.items()]
+        return f"{self.verb}({', '.join(parts)})"
+
+    def may_begin_with(self, data: bytes) -> bool:
+        """Whether `data` can be the start of what the step needs."""
+        if self.verb == "expect" and isinstance(self.arguments[0], bytes):
+            return self.arguments[0].startswith(data)
+        return not data or self.verb not in ("expect_eof", "expect_nothing")
+
+
+class Plan:
+    """A growing list of steps that can follow each other."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.required: int | None = None
+        """How many steps have to be done; `None` means all."""
+
+    def add(self, step: Step) -> None:
+        """Append a step, or say why it can never be done."""
+        if step.save is not None and not cast("object", step.save):
+            msg = "save='' is no name: give the name under which conn.saved keeps the bytes"
+            raise ValueError(msg)
+        for before in self.steps:
+            if before.verb in ENDS_ALL:
+                msg = f"{step} cannot follow {before}: that ends the connection"
+                raise ValueError(msg)
+            if before.verb in ENDS_SENDING and step.kind == "send":
+                msg = f"{step} cannot follow {before}: that ends our side"
+                raise ValueError(msg)
+            if before.verb in ENDS_RECEIVING and step.kind == "receive":
+                msg = f"{step} cannot follow {before}: no more can come after it"
+                raise ValueError(msg)
+        self.steps.append(step)
+
+    def make_optional(self) -> None:
+        """Let the peer leave from here on."""
+        if self.required is not None:
+            msg = "optional() is said once: everything after it is optional"
+            raise ValueError(msg)
+        self.required = len(self.steps)
+
+    def is_required(self, position: int) -> bool:
+        """Whether the step at a position has to be done."""
+        return position < len(self.steps) and (self.required is None or position < self.required)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bytes):
+        return show(value)
+    if isinstance(value, re.Pattern):
+        return f"re.compile({cast('re.Pattern[bytes]', value).pattern!r})"
+    return show_value(value)
