@@ -1,5 +1,6 @@
 """Real socket endpoints for tests: ready, recorded, bounded. The public names, and nothing else."""
 
+from pytest_sockets._endpoints.async_connection import AsyncConnection
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagram_peer import (
     DatagramPeer,
@@ -8,6 +9,8 @@ from pytest_sockets._endpoints.datagram_peer import (
     UnixDatagramPeer,
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.gate import Gate
+from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
     ChargenServer,
@@ -32,6 +35,7 @@ from pytest_sockets._wire.events import Address, Datagram, Event
 
 __all__ = [
     "Address",
+    "AsyncConnection",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -43,8 +47,10 @@ __all__ = [
     "EndpointClosedError",
     "EndpointError",
     "Event",
+    "Gate",
     "MismatchError",
     "PeerGoneError",
+    "Script",
     "Settings",
     "SilentServer",
     "SocketPair",

@@ -36,6 +36,8 @@ class Settings:
     """Seconds that a wait takes at most."""
     timeout_factor: float = 1.0
     """Multiplies every timeout, on slow machines."""
+    strict: bool = True
+    """Whether scripts are strict where they do not say."""
     record_limit: int = 64 * 1024 * 1024
     """Bytes of an endpoint's record kept in memory; what is beyond goes to a temporary file."""
 
@@ -99,6 +101,9 @@ class Endpoint:
         """Close all sockets. Called once, with the lock held."""
         raise NotImplementedError
 
+    def _stopped(self) -> None:
+        """End what works on them. Called after that, without the lock."""
+
     def _abandon(self) -> None:
         """Close our copies of all descriptors in a forked child."""
         raise NotImplementedError
@@ -114,6 +119,10 @@ class Endpoint:
     def _summary(self) -> str:
         """Say in a few words what has happened on it."""
         raise NotImplementedError
+
+    def _notes(self) -> list[str]:
+        """Return lines for the report about what was planned and how far it came."""
+        return []
 
     # -- waiting
 
@@ -277,6 +286,7 @@ class Endpoint:
                     signal.finish()
                 self._finish_over()
         registry.leave(self)
+        self._stopped()
 
     def _after_fork(self) -> None:
         """Give up what a forked child inherited: it cannot serve it, and must not keep it open."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pytest_sockets._endpoints.async_connection import AsyncConnection
+from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.engine import Task
 from pytest_sockets._engine.shells import Worker
 from pytest_sockets._engine.waiting import Steps, Wait
-from pytest_sockets._wire.errors import EndpointClosedError, EndpointError, PeerGoneError
+from pytest_sockets._wire.errors import EndpointError, PeerGoneError
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.connection import Connection
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 Handler: TypeAlias = (
     "Callable[[Connection], object] | Callable[[AsyncConnection], Awaitable[object]]"
 )
+
+NOT_A_FAILURE = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+"""What would end more than the test, or nothing, if it were raised there as itself."""
 
 
 class Handlers:
@@ -36,27 +42,29 @@ class Handlers:
         self.name = str(getattr(handler, "__name__", None) or handler)
         self._context = contextvars.copy_context()
         self._workers: list[Worker] = []
-        self._tasks: list[Task] = []
+        self.tasks: list[Task] = []
 
     @property
     def title(self) -> str:
         """Its name after "driven by"."""
         return f"its handler {self.name}"
 
-    def start(self, conn: Connection) -> int | None:
-        """Begin to serve a connection; return the thread that does."""
+    def start(self, conn: Connection) -> None:
+        """Begin to serve a connection."""
         context = self._context.copy()
         name = f"handler {self.name} of {conn._label}"
         if self._is_async:
             engine = conn._endpoint._engine
-            self._tasks.append(engine.spawn(self._serve_async(conn), name, context))
-            return engine.thread
+            conn._driven_by = Driven(self.title, engine.thread)
+            self.tasks.append(engine.spawn(self._serve_async(conn), name, context))
+            return
+        conn._driven_by = Driven(self.title)
         worker = Worker(lambda: context.run(self._serve, conn), name)
         self._workers.append(worker)
         worker.start()
-        return worker.ident
 
     def _serve(self, conn: Connection) -> None:
+        conn._driven_by = Driven(self.title, threading.get_ident())
         try:
             result = self._handler(conn)
             if inspect.iscoroutine(result):
@@ -78,16 +86,13 @@ class Handlers:
 
     def _take(self, conn: Connection, error: BaseException) -> None:
         endpoint = conn._endpoint
-        if any(error is problem for problem in endpoint.problems):
-            return  # told already: it ended a wait in here
-        if endpoint.is_closed and isinstance(error, (EndpointClosedError, Exception)):
-            return
+        if endpoint.is_closed or any(error is problem for problem in endpoint.problems):
+            return  # the end of the test, or a problem that was told already, ended a wait in here
         if isinstance(error, PeerGoneError):
             conn._note(f"handler {self.name} ended: {error}")
             conn._stream.close()
             return
-        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            # As itself it would end the run of pytest and not the test.
+        if isinstance(error, NOT_A_FAILURE):
             msg = f"handler {self.name} of {conn._label} raised {type(error).__name__}: {error}"
             wrapped = EndpointError(msg)
             wrapped.__cause__ = error
@@ -109,18 +114,12 @@ class Handlers:
                     return waited
         return waited
 
-    def cancel(self) -> None:
-        """Have the tasks end; threads end by themselves, once their verbs raise."""
-        for task in self._tasks:
-            task.cancel()
-
     def running(self) -> list[str]:
         """Name the threads that still run."""
         return [worker.name for worker in self._workers if worker.is_alive()]
 
-    def join(self, timeout: float) -> None:
-        """Wait for the threads, but not for the caller's own."""
-        deadline = Deadline(timeout)
+    def join(self, deadline: Deadline) -> None:
+        """Wait for the threads, but not for the caller's own: their verbs have raised."""
         for worker in self._workers:
             if not worker.is_me():
                 worker.join(deadline.remaining())

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pytest_sockets._endpoints.script import Player
 
 GRACE = 1.0
-"""Seconds in which a script may still be being written: a connection can be there before its script,
-and have sent more than the steps so far expect."""
+"""Seconds after the last step was written in which another may follow: a connection can be there
+before its script, and have sent more than the steps so far expect."""
 FOREVER = math.inf
 
 

@@ -6,14 +6,17 @@ import _socket
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pytest_sockets._endpoints.behaviours import Behaviour
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
+from pytest_sockets._endpoints.handlers import Handler
 from pytest_sockets._endpoints.place import Place, place_for
+from pytest_sockets._endpoints.plans import Plans
+from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._engine.binding import plain
 from pytest_sockets._engine.clock import CLOCK
@@ -26,6 +29,8 @@ from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.matching import MISSING, claim
 from pytest_sockets._wire.rendering import count, show
+
+H = TypeVar("H", bound=Handler)
 
 
 class StreamServer(Endpoint):
@@ -82,6 +87,7 @@ class StreamServer(Endpoint):
         self._connections: list[Connection] = []
         self._streams: list[Stream] = []
         self._taken = 0
+        self._plans: Plans | None = None
         self._arrived = Signal()  # level: connections
         self._carrying = {"received": Signal(), "sent": Signal()}  # level: connections with bytes
         self._ended = Signal()  # level: connections whose our side has ended
@@ -211,6 +217,44 @@ class StreamServer(Endpoint):
                 raise WaitTimeout(msg)
             late = yield from self._waited(deadline, (self._arrived, have + 1))
 
+    # -- plans
+
+    def script(
+        self, *, each: bool = False, strict: bool | None = None, timeout: float | None = None
+    ) -> Script:
+        """Plan one connection: the next one without a plan, or the oldest that nobody drives yet.
+
+        Args:
+            each: whether it is played on every further connection too, those without a script of
+                their own.
+            strict: whether bytes after its last step, and connections without a plan, are problems;
+                `None` means the server's default, which is that they are.
+            timeout: seconds for each step; `None` means the server's default.
+
+        Returns:
+            The script, without steps so far: ``server.script().expect(b"PING").send(b"PONG")``.
+        """
+        strict = self.settings.strict if strict is None else strict
+        with self._lock:
+            return self._planned().add_script(each=each, strict=strict, timeout=timeout)
+
+    def serve(self, handler: H) -> H:
+        """Have a function serve each connection that no script is made for, called once for each.
+
+        A plain function runs in a thread of its own, with a `Connection` whose verbs block; an
+        ``async def`` runs on the I/O loop, with an `AsyncConnection` whose verbs are awaited. It
+        runs with the context variables of here. Returning closes the connection in order. An
+        exception is a problem, `pytest.fail` and a failed assertion included, but for
+        `PeerGoneError`, which is only noted in the transcript. At the end of the test its verbs
+        raise `EndpointClosedError`.
+
+        Returns:
+            The handler, so that this can be a decorator.
+        """
+        with self._lock:
+            self._planned().add_handler(handler)
+        return handler
+
     # -- the record
 
     @property
@@ -295,7 +339,8 @@ class StreamServer(Endpoint):
         if self._problems:
             stream.reset()
             return
-        driver = stream.driver = self._driver_of(stream)
+        has_plan = self._plans is not None and self._plans.drive(conn)
+        driver = stream.driver = None if has_plan else self._driver_of(stream)
         if driver is not None:
             conn._driven_by = Driven(driver.title)
         stream.start()
@@ -307,6 +352,34 @@ class StreamServer(Endpoint):
         return self._behaviour
 
     # -- inside
+
+    def _planned(self) -> Plans:
+        if self._closed:
+            self._raise_closed()
+        if self._plans is None:
+            self._plans = Plans(self)
+        return self._plans
+
+    def _judge(self) -> None:
+        with self._lock:
+            # After a problem the connections are gone, and what is left is its consequence.
+            if self._plans is None or self._problems or self._closed:
+                return
+            for error in self._plans.judge():
+                self._add_problem(error)
+
+    def _quiet(self) -> Steps[None]:
+        yield from self._settle()
+        if self._plans is not None:
+            yield from self._plans.quiet()
+
+    def _stopped(self) -> None:
+        if self._plans is not None:
+            self._plans.end()
+
+    def _notes(self) -> list[str]:
+        with self._lock:
+            return [] if self._plans is None else self._plans.notes
 
     def _carriers(self, direction: Direction) -> list[Connection]:
         # Looking at 10,000 silent connections for each assertion would be slow; none is common.

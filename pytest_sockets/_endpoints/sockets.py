@@ -19,6 +19,7 @@ from pytest_sockets._endpoints.datagram_peer import (
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
+from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.order import require_order
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
@@ -60,6 +61,7 @@ class Sockets:
         self._family = None if family is None else check_family(family)
         self._seed = seed
         self._endpoints: list[Endpoint] = []
+        self._gates: list[Gate] = []
         self._is_closed = False
         self._names: dict[str, int] = {}
         # Checkers of leaked threads forgive one that starts in a fixture, not in the test.
@@ -289,6 +291,15 @@ class Sockets:
         self._endpoints.append(conn.endpoint)
         return conn
 
+    def gate(self, *, name: str | None = None) -> Gate:
+        """Make a gate: a place where a script, a handler or a verb stops until the test says go.
+
+        It is released when the test ends.
+        """
+        gate = Gate(name=name or self._number("gate"), settings=self._settings)
+        self._gates.append(gate)
+        return gate
+
     # -- all together
 
     @property
@@ -335,6 +346,8 @@ class Sockets:
     def close(self) -> None:
         """Close all endpoints, the newest first. Idempotent; does not block."""
         self._is_closed = True
+        for gate in self._gates:
+            gate.release()
         with ExitStack() as stack:  # one that fails to close does not keep the others open
             for endpoint in self._endpoints:
                 stack.callback(endpoint.close)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_sockets._endpoints.claims import Direction
 from pytest_sockets._endpoints.endpoint import Endpoint
-from pytest_sockets._engine.clock import Deadline
+from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.stream import PeerEnd, Stream
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import (
@@ -40,6 +41,8 @@ class StreamView:
         self._driven_by: Driven | None = None
         self._is_used = False  # by the test, which then drives it
         self._consumed = 0
+        self.saved: dict[str, Any] = {}
+        """What steps of a script with ``save=`` have received, by name."""
         self.index = index
         """Its number on its endpoint, from 0 in order of arrival."""
 
@@ -108,6 +111,11 @@ class StreamView:
         )
 
     # -- inside
+
+    def _note(self, text: str) -> None:
+        """Put a sentence into the transcript."""
+        with self._endpoint._lock:
+            self._stream.record.mark(CLOCK.stamp(), "note", note=text)
 
     @property
     def _log(self) -> ByteLog:

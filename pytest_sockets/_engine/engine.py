@@ -150,6 +150,11 @@ class Task:
         """Have it end at the wait it is in, or before it begins. From any thread."""
         self._engine.post(self._cancel)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self not in self._engine.tasks
+
     def _start(self) -> None:
         if self._is_cancelled:
             self._work.close()

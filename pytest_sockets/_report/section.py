@@ -43,6 +43,10 @@ class Reported(Protocol):
         """Its records."""
         ...
 
+    def _notes(self) -> list[str]:
+        """Return lines about what has not happened."""
+        ...
+
     @property
     def summary(self) -> tuple[str, str]:
         """Where it is and what has happened on it."""
@@ -89,6 +93,7 @@ def _block(endpoint: Reported, zero: float, cut: _Cut, *, with_bytes: bool) -> s
     if cut.omitted:
         lines.append(f"  … {count(cut.omitted, 'event')} not shown …")
     lines += _events(cut.tail, zero, cut.offsets, with_bytes=with_bytes)
+    lines += [f"  {note}" for note in endpoint._notes()]
     return "\n".join(lines)
 
 
@@ -137,6 +142,8 @@ def _words(event: Event) -> str:
         return f"accepted from {show_address(event.peer)}"
     if event.kind == "connected":
         return f"connected to {show_address(event.peer)}" if event.peer else "connected"
+    if event.kind == "note":
+        return event.note.replace("\n", "\n    ")
     if event.kind == "problem":
         return "PROBLEM " + event.note.replace("\n", "\n    ")
     note = f" ({event.note})" if event.note and event.kind != "peer_reset" else ""

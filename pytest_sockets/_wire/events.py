@@ -19,6 +19,7 @@ Kind: TypeAlias = Literal[
     "reset_sent",
     "closed",
     "problem",
+    "note",
 ]
 
 
@@ -27,7 +28,7 @@ class Event:
     """One thing that happened on an endpoint.
 
     `kind` is one of ``accepted``, ``connected``, ``received``, ``sent``, ``peer_eof``,
-    ``peer_reset``, ``eof_sent``, ``reset_sent``, ``closed`` and ``problem``.
+    ``peer_reset``, ``eof_sent``, ``reset_sent``, ``closed``, ``problem`` and ``note``.
     """
 
     time: float

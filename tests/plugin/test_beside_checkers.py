@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from inner_runs import Inner
@@ -132,24 +130,3 @@ def pytest_runtest_call(item):
     )
     result.assert_outcomes(passed=len(FIXTURES) + 1, failed=1)
     result.stdout.fnmatch_lines("FAILED *::test_the_checker_sees_others *")
-
-
-FORKS = """
-import os
-import pytest
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_forks(tcp_server):
-    pid = os.fork()
-    if not pid:
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
-"""
-
-
-def test_the_warning_about_forks_can_be_let_pass(run_plain: Inner) -> None:
-    run_plain(FORKS, "-W", "error", apart=True).assert_outcomes(passed=1)
-    if sys.version_info >= (3, 12):
-        run_plain(FORKS.replace("@pytest", "# "), "-W", "error", apart=True).assert_outcomes(
-            failed=1
-        )

@@ -1,0 +1,156 @@
+"""Which plan drives a connection, and what is left of the plans at the end."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from pytest_sockets._endpoints.faces import drive
+from pytest_sockets._endpoints.handlers import Handler, Handlers
+from pytest_sockets._endpoints.playing import play, surplus
+from pytest_sockets._endpoints.script import Player, Script
+from pytest_sockets._endpoints.stream_view import Driven
+from pytest_sockets._engine.clock import Deadline
+from pytest_sockets._engine.engine import Task
+from pytest_sockets._engine.waiting import Steps
+from pytest_sockets._wire.errors import MismatchError
+from pytest_sockets._wire.rendering import count
+
+if TYPE_CHECKING:
+    from pytest_sockets._endpoints.connection import Connection
+    from pytest_sockets._endpoints.server import StreamServer
+
+
+class Plans:
+    """The scripts and the handler of a server. The server's lock guards them."""
+
+    def __init__(self, server: StreamServer) -> None:
+        self._server = server
+        self._scripts: list[Script] = []
+        self._each: Script | None = None
+        self._handlers: Handlers | None = None
+        self._tasks: list[Task] = []
+
+    def add_script(self, *, each: bool, strict: bool, timeout: float | None) -> Script:
+        """Make a script, and begin it where a connection waits for one."""
+        if each and self._each is not None:
+            msg = f"{self._server.name} has a script with each=True already"
+            raise ValueError(msg)
+        number = len(self._scripts) + 1
+        script = Script(self._server, number, each=each, strict=strict, timeout=timeout)
+        if each:
+            self._each = script
+        else:
+            self._scripts.append(script)
+        self._adopt()
+        return script
+
+    def add_handler(self, handler: Handler) -> None:
+        """Have a function serve the connections that no script is made for."""
+        if self._handlers is not None:
+            msg = f"{self._server.name} is served by {self._handlers.name} already"
+            raise ValueError(msg)
+        self._handlers = Handlers(handler)
+        self._adopt()
+
+    def drive(self, conn: Connection) -> bool:
+        """Begin what drives a connection; `False` where no plan does."""
+        script = next((script for script in self._scripts if not script._players), self._each)
+        if script is not None:
+            engine = self._server._engine
+            conn._driven_by = Driven(script._name, engine.thread)
+            player = Player(script, conn)
+            script._players.append(player)
+            self._tasks.append(engine.spawn(play(player), f"{script._name} of {conn._label}"))
+            return True
+        if self._handlers is not None:
+            self._handlers.start(conn)
+            return True
+        return False
+
+    def _adopt(self) -> None:
+        """Begin to drive the open connections that nobody drives, as far as there are plans."""
+        for conn in self._server._connections:
+            is_free = conn._driven_by is None and not conn._is_used and conn._stream.can_send
+            if is_free and not self.drive(conn):
+                return
+
+    # -- the end
+
+    def judge(self) -> list[MismatchError]:
+        """Return what is wrong if nothing more happens."""
+        found: list[MismatchError] = []
+        scripts = [*self._scripts, *([self._each] if self._each is not None else [])]
+        for script in scripts:
+            total = len(script._plan.steps)
+            name = f"{self._server.name}, {script._name}"
+            if not total:
+                msg = f"{name} has no steps: add some, as in script().expect(b'…').send(b'…')"
+                found.append(MismatchError(msg))
+            elif not script._players and script is not self._each and script._plan.is_required(0):
+                msg = f"{name}, {count(total, 'step')}: never played, as nobody connected for it"
+                found.append(MismatchError(msg))
+            found += [error for player in script._players if (error := _rest(player)) is not None]
+        if any(script._is_strict for script in scripts):
+            found += self._unplanned()
+        return found
+
+    def _unplanned(self) -> list[MismatchError]:
+        server = self._server
+        return [
+            MismatchError(
+                f"{conn._label} had no plan: {count(len(self._scripts), 'script')} for "
+                f"{count(len(server._connections), 'connection')}; add script(each=True), accept() "
+                "it, or use strict=False"
+            )
+            for conn in server._connections[server._taken :]
+            if conn._driven_by is None and not conn._is_used
+        ]
+
+    def quiet(self) -> Steps[None]:
+        """Wait until no handler is at work, for as long as a wait of the server takes."""
+        if self._handlers is None:
+            return
+        deadline = self._server.settings.deadline(None)
+        while (yield from self._handlers.quiet(deadline)):
+            yield from self._server._settle()
+
+    def end(self) -> None:
+        """Have everything end that still drives a connection, and wait for it."""
+        server, handlers = self._server, self._handlers
+        tasks = self._tasks + (handlers.tasks if handlers is not None else [])
+        running = [task for task in tasks if not task.is_over]
+        for task in running:
+            task.cancel()
+        if running and not server._engine.is_here():
+            drive(_settled(server), "close")
+        if handlers is not None:
+            handlers.join(server.settings.deadline(None))
+            if running_still := handlers.running():
+                msg = f"{server.name} has closed, but {', '.join(running_still)} still runs"
+                warnings.warn(msg, ResourceWarning, stacklevel=2)
+
+    @property
+    def notes(self) -> list[str]:
+        """How far the scripts have come, for the report."""
+        scripts = [*self._scripts, *([self._each] if self._each is not None else [])]
+        return [script._text for script in scripts]
+
+
+def _settled(server: StreamServer) -> Steps[None]:
+    yield server._engine.settled(Deadline(server.settings.timeout))
+
+
+def _rest(player: Player) -> MismatchError | None:
+    """Return what is left of a script on one connection."""
+    step, script = player.step, player.script
+    if step is None:
+        return surplus(player) if script._is_strict and player.unread() else None
+    if not script._plan.is_required(player.position):
+        return None
+    plan = script._plan
+    last = len(plan.steps) if plan.required is None else plan.required
+    missing = count(last - player.position, "step")
+    what = f"expected {step.wanted}, got {player.got()}" if step.wanted else f"{step} not done"
+    msg = f"{player.conn._label}, {player.place}: {what}; {missing} left when the test ended"
+    return MismatchError(msg)
