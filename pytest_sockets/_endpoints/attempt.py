@@ -25,6 +25,6 @@ class Attempt:
         ]
         return used + self.opened
 
-    def problems(self) -> list[Exception]:
+    def problems(self) -> list[BaseException]:
         """Return what has gone wrong on our side and was not told yet, the oldest first."""
         return gather(self.endpoints(), since=self._started)

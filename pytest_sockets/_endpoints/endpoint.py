@@ -77,7 +77,7 @@ class Endpoint:
         self._engine = Engine.current()
         self._spool = Spool(self.settings.record_limit)
         self._records: list[Record] = []
-        self._dated_problems: list[tuple[int, Exception]] = []  # nanoseconds, problem
+        self._dated_problems: list[tuple[int, BaseException]] = []  # nanoseconds, problem
         self._told = 0  # how many of them have failed a test already
         self._closed = False
         self._forked_from = 0
@@ -112,6 +112,10 @@ class Endpoint:
     def _summary(self) -> str:
         """Say in a few words what has happened on it."""
         raise NotImplementedError
+
+    def _notes(self) -> list[str]:
+        """Say what the report shows under its name, one line each, such as a rule not used."""
+        return []
 
     # -- waiting
 
@@ -153,7 +157,7 @@ class Endpoint:
     # -- problems
 
     @property
-    def problems(self) -> tuple[Exception, ...]:
+    def problems(self) -> tuple[BaseException, ...]:
         """What has gone wrong on the endpoint's side so far, oldest first. Does not block."""
         return tuple(problem for _, problem in self._dated_problems)
 
@@ -167,6 +171,13 @@ class Endpoint:
         why = str(error) or type(error).__name__
         problem = EndpointError(f"{self.name} failed on its own side: {why}")
         problem.__cause__ = error
+        self._note_problem(problem, error)
+
+    def _add_problem(self, error: BaseException) -> None:
+        """Make an error a problem as itself: what a test's own function raised, or a mismatch."""
+        self._note_problem(error, error)
+
+    def _note_problem(self, problem: BaseException, error: BaseException) -> None:
         with self._lock:
             time = CLOCK.stamp()
             self._dated_problems.append((time, problem))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pytest_sockets._endpoints.endpoint import Endpoint
 
 
-def gather(endpoints: Collection[Endpoint], *, since: int = 0) -> list[Exception]:
+def gather(endpoints: Collection[Endpoint], *, since: int = 0) -> list[BaseException]:
     """Return the problems that were not returned from here before, the oldest first.
 
     Args:
@@ -36,14 +36,14 @@ def check(endpoints: Collection[Endpoint]) -> None:
         raise_problems([problem for _, problem in sorted(found, key=_time)])
 
 
-def raise_problems(problems: Sequence[Exception]) -> NoReturn:
+def raise_problems(problems: Sequence[BaseException]) -> NoReturn:
     """Raise the first problem with the others as notes."""
     __tracebackhide__ = True
     _note_others(problems[0], problems)
     raise problems[0]
 
 
-def explain(error: BaseException, problems: Sequence[Exception]) -> None:
+def explain(error: BaseException, problems: Sequence[BaseException]) -> None:
     """Make the first problem the root cause of an error, and the others its notes.
 
     The root of a chain is shown first, and the error keeps its type for `xfail(raises=)`. Where a
@@ -59,9 +59,9 @@ def explain(error: BaseException, problems: Sequence[Exception]) -> None:
         chain[-1].__cause__ = shown
 
 
-def _look(endpoints: Iterable[Endpoint]) -> list[tuple[int, Exception]]:
+def _look(endpoints: Iterable[Endpoint]) -> list[tuple[int, BaseException]]:
     """Bring records and problems up to date; that this cannot be done is a problem too."""
-    failures: list[tuple[int, Exception]] = []
+    failures: list[tuple[int, BaseException]] = []
     for endpoint in endpoints:
         try:
             endpoint._sync()
@@ -70,11 +70,11 @@ def _look(endpoints: Iterable[Endpoint]) -> list[tuple[int, Exception]]:
     return failures
 
 
-def _time(dated: tuple[int, Exception]) -> int:
+def _time(dated: tuple[int, BaseException]) -> int:
     return dated[0]
 
 
-def _note_others(shown: Exception, problems: Sequence[Exception]) -> None:
+def _note_others(shown: BaseException, problems: Sequence[BaseException]) -> None:
     for other in problems:
         note = f"also: {other}"
         if other is not shown and note not in getattr(shown, "__notes__", ()):

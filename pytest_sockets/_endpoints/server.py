@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import _socket
 import os
+import re
 import socket
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
+from pytest_sockets._endpoints.answering import drive_by, is_free
 from pytest_sockets._endpoints.behaviours import Behaviour
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.connection import Connection
@@ -21,11 +23,12 @@ from pytest_sockets._engine.listener import Listener
 from pytest_sockets._engine.parties import Driver
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.waiting import Signal, Steps
-from pytest_sockets._wire.errors import MismatchError, WaitTimeout
+from pytest_sockets._wire.errors import MismatchError, SocketsError, WaitTimeout
 from pytest_sockets._wire.events import Address
-from pytest_sockets._wire.framing import count_of
+from pytest_sockets._wire.framing import Framing, count_of, framing_of
 from pytest_sockets._wire.matching import MISSING, claim
 from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rules import Answer, Rules
 
 
 class StreamServer(Endpoint):
@@ -42,6 +45,10 @@ class StreamServer(Endpoint):
         type: a `socket.SOCK_…` number other than SOCK_STREAM, such as SOCK_SEQPACKET.
         proto: a protocol number such as IPPROTO_MPTCP; 0 means the family's default.
         address: where to bind, in the form of a family that has no host and port.
+        framing: where the frames end that `on` answers: a separator (``b"\r\n"``), a length in a
+            `struct` format (``">H"``, which counts the bytes behind it), or a function that gets
+            the bytes that came and returns the length of the first whole frame, `None` while it is
+            not complete. `None`: TCP's own, which is none; then only bytes can be answered.
         name: what messages and reports call it.
         settings: timeouts and limits.
 
@@ -72,10 +79,12 @@ class StreamServer(Endpoint):
         type: int = socket.SOCK_STREAM,
         proto: int = 0,
         address: Any = None,
+        framing: Framing | None = None,
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
         super().__init__(name=name, settings=settings)
+        self._rules = Rules(None if framing is None else framing_of(framing))
         self._place_: Place = place_for(
             family, host, port, path, type, proto, address, abstract=abstract
         )
@@ -211,6 +220,64 @@ class StreamServer(Endpoint):
                 raise WaitTimeout(msg)
             late = yield from self._waited(deadline, (self._arrived, have + 1))
 
+    # -- rules
+
+    @overload
+    def on(
+        self, request: bytes, reply: Answer | Callable[[bytes], Answer], *, times: int | None = None
+    ) -> None: ...
+    @overload
+    def on(
+        self,
+        request: re.Pattern[bytes],
+        reply: Answer | Callable[[re.Match[bytes]], Answer],
+        *,
+        times: int | None = None,
+    ) -> None: ...
+    def on(self, request: Any, reply: Any, *, times: int | None = None) -> None:
+        """Answer each whole frame that is `request`, on every connection that nothing else drives.
+
+        Of several rules that match, the one made first answers. A frame that no rule can answer is
+        a problem of the server at once. After the peer's EOF our side is closed; what is left then
+        without being a whole frame stays unread, and is no problem.
+
+        Connections that are open already count too, unless the test has used them, and so do bytes
+        that were sent before: they are answered when this returns. So make all rules before the
+        client sends. It blocks for as long as a read of the record does.
+
+        Args:
+            request: bytes that are the whole frame, its separator or prefix included, or a compiled
+                bytes pattern, which must match all of it. Without `framing=`: bytes that come next,
+                of which none may be the beginning of another rule's.
+            reply: bytes, `None` (silence), a list of bytes (one after the other), or a function
+                that gets the frame, or the match of a pattern, and returns one of these. It is
+                called in the I/O thread, where it must not wait; what it raises is the problem.
+            times: how often it answers at most, at least once; then the next rule that matches
+                does. `None` means without end.
+
+        Raises:
+            TypeError: an argument is of a wrong type, or a pattern needs `framing=`.
+            ValueError: the rule could never answer: an earlier one always does, or `request` is not
+                exactly one frame.
+            SocketsError: the server's behaviour drives all connections.
+            EndpointClosedError: you closed the server before.
+        """
+        __tracebackhide__ = True
+        if self._behaviour is not None:
+            msg = (
+                f"{self.name} is driven by {self._behaviour.title}, so a rule would never answer: "
+                "use tcp_server or unix_server instead"
+            )
+            raise SocketsError(msg)
+        with self._lock:
+            if self._closed:
+                self._raise_closed()
+            self._rules.add(request, reply, times)
+            for conn in self._connections:
+                if is_free(conn):
+                    self._engine.post(drive_by(self._rules, conn).catch_up)
+        self._sync()
+
     # -- the record
 
     @property
@@ -278,6 +345,14 @@ class StreamServer(Endpoint):
     def _fail(self, error: Exception) -> None:
         """Make an error a problem, and end the connections: their clients fail now, not later."""
         super()._fail(error)
+        self._reset_all()
+
+    def _add_problem(self, error: BaseException) -> None:
+        """Make an error a problem as itself, and end the connections."""
+        super()._add_problem(error)
+        self._reset_all()
+
+    def _reset_all(self) -> None:
         with self._lock:
             for stream in self._streams:
                 stream.reset()
@@ -296,7 +371,7 @@ class StreamServer(Endpoint):
             stream.reset()
             return
         driver = stream.driver = self._driver_of(stream)
-        if driver is not None:
+        if driver is not None and conn._driven_by is None:
             conn._driven_by = Driven(driver.title)
         stream.start()
         if driver is not None:
@@ -304,6 +379,9 @@ class StreamServer(Endpoint):
 
     def _driver_of(self, stream: Stream) -> Driver | None:
         """Return what answers on a new connection; `None` where the test does."""
+        if self._behaviour is None and len(self._rules):
+            assert stream.record.index is not None, "an accepted stream has a number"
+            return drive_by(self._rules, self._connections[stream.record.index])
         return self._behaviour
 
     # -- inside
@@ -375,6 +453,10 @@ class StreamServer(Endpoint):
             listener.abandon()
         for stream in self._streams:
             stream.abandon()
+
+    def _notes(self) -> list[str]:
+        with self._lock:
+            return [f"{rule!r} never answered" for rule in self._rules.never_fired]
 
     def _place(self) -> str:
         return self._place_.text

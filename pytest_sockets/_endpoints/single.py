@@ -67,6 +67,11 @@ class SingleStream(Endpoint):
         super()._fail(error)
         self._stream.reset()
 
+    def _add_problem(self, error: BaseException) -> None:
+        """Make an error a problem as itself, and end the connection."""
+        super()._add_problem(error)
+        self._stream.reset()
+
     def _signals(self) -> tuple[Signal, ...]:
         stream = self._stream
         return (stream.received, stream.sent, stream.peer_end, stream.ended)

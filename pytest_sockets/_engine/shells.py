@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.engine import Engine, Settled
 from pytest_sockets._engine.waiting import Latch, Steps, Waitable
+from pytest_sockets._wire.errors import SocketsError
 
 R = TypeVar("R")
 
@@ -40,6 +41,14 @@ async def run_async(steps: Steps[R]) -> R:
 
 
 def _block(wait: Waitable) -> bool:
+    if Engine.is_this_thread():
+        if isinstance(wait, Settled):  # what is in the record so far has to do
+            return True
+        msg = (
+            "a function that the I/O thread calls, such as a reply of on(), cannot wait: "
+            "everything it waits for comes through this thread"
+        )
+        raise SocketsError(msg)
     latch = Latch()
     wait.arm(latch.open)
     try:

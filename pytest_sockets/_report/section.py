@@ -48,6 +48,10 @@ class Reported(Protocol):
         """Where it is and what has happened on it."""
         ...
 
+    def _notes(self) -> list[str]:
+        """Say what else is worth a line of its own."""
+        ...
+
 
 class _Cut(NamedTuple):
     """What is shown of an endpoint's events."""
@@ -85,6 +89,7 @@ def _cut(endpoint: Reported) -> _Cut:
 def _block(endpoint: Reported, zero: float, cut: _Cut, *, with_bytes: bool) -> str:
     place, summary = endpoint.summary
     lines = [f"{endpoint.name}  {place}   {summary}"]
+    lines += [f"  {note}" for note in endpoint._notes()]
     lines += _events(cut.head, zero, {}, with_bytes=with_bytes)
     if cut.omitted:
         lines.append(f"  … {count(cut.omitted, 'event')} not shown …")

@@ -49,6 +49,7 @@ class Shown:
     name: str = "tcp_server"
     summary: tuple[str, str] = ("tcp 127.0.0.1:40213", "1 connection")
     records: tuple[Record, ...] = ()
+    notes: tuple[str, ...] = ()
     held: int = 0
     clock: list[int] = field(default_factory=lambda: [10**12])
 
@@ -61,6 +62,9 @@ class Shown:
         self.held += 1
         yield
         self.held -= 1
+
+    def _notes(self) -> list[str]:
+        return list(self.notes)
 
     def record(self, index: int | None = 0) -> Record:
         record = GuardedRecord(self, index)
