@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._engine.stream import Stream
@@ -20,7 +20,7 @@ class Answering:
     Then all is answered that can be, and our side is closed in order.
     """
 
-    title: Final = "its rules (on)"
+    title = "its rules (on)"
 
     def __init__(self, conn: Connection, rules: Rules) -> None:
         self._conn = conn

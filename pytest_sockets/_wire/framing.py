@@ -207,7 +207,7 @@ def framing_of(value: Any) -> Callable[[], Frame]:
         if inspect.iscoroutinefunction(value):
             msg = f"framing={name_of(value)} must be a plain function, not an async one"
             raise TypeError(msg)
-        return lambda: Found(value)
+        return lambda: Found(cast("Callable[[bytes], int | None]", value))
     kind = type(value).__name__
     msg = (
         "framing must be a separator such as b'\\r\\n', a struct format such as '>H', or a "
