@@ -73,12 +73,17 @@ class Rule:
 
         Raises:
             TypeError: the reply function returned something else than an answer.
+            RuntimeError: it called `exit()`.
         """
         __tracebackhide__ = True
         self.fired += 1
         if self._function is None:
             return self._pieces
-        answer = self._function(given)
+        try:
+            answer = self._function(given)
+        except SystemExit as error:  # as it is, it would end whoever is told of it
+            msg = f"reply function {name_of(self._function)} called exit({error.code!r})"
+            raise RuntimeError(msg) from error
         if inspect.iscoroutine(answer):
             answer.close()  # else Python warns that nobody has awaited it
         return _pieces_of(answer, f"what reply function {name_of(self._function)} returns")

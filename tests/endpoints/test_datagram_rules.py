@@ -118,7 +118,7 @@ def test_datagrams_that_nobody_has_taken_are_answered_when_the_first_rule_is_mad
         assert client.recv(9) == b"by hand"
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("forgiven")
 def test_a_datagram_that_no_rule_answers_is_a_problem_at_once(
     peer: DatagramPeer, client_of: ClientOf
 ) -> None:
@@ -137,7 +137,7 @@ def test_a_datagram_that_no_rule_answers_is_a_problem_at_once(
     assert text == "answers b'ping'\n  on(b'ping', b'pong', times=1), used up"
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("forgiven")
 def test_what_a_reply_function_raises_is_the_problem_itself(
     sockets: Sockets, client_of: ClientOf
 ) -> None:
@@ -152,7 +152,7 @@ def test_what_a_reply_function_raises_is_the_problem_itself(
     assert caught.traceback[-1].name == "boom"
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("forgiven")
 def test_a_reply_that_is_too_long_is_a_problem(sockets: Sockets, client_of: ClientOf) -> None:
     peer = sockets.udp_peer()
     peer.on(b"a", bytes(70_000))
@@ -190,7 +190,7 @@ def test_a_reply_to_a_full_queue_is_lost(sockets: Sockets, client_of: ClientOf) 
     assert client.recv(9) == b"x"
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("forgiven")
 def test_an_unnamed_client_can_be_met_with_silence_only(sockets: Sockets) -> None:
     peer = sockets.unix_datagram_peer(name="peer")
     peer.on(b"quiet", None)

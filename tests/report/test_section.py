@@ -102,6 +102,18 @@ echo_server  tcp 127.0.0.1:40213   1 connection, reset by peer
     assert report(ping()) == expected
 
 
+def test_notes_stand_under_the_name_of_their_endpoint() -> None:
+    server = Shown("tcp_server", notes=("on(b'A', b'1') never answered", "and more"))
+    server.record().mark(server.now(), "accepted", peer=PEER)
+    expected = """
+tcp_server  tcp 127.0.0.1:40213   1 connection
+  on(b'A', b'1') never answered
+  and more
+  +0.000000  #0 accepted from 127.0.0.1:51514
+other  tcp 127.0.0.1:40213   1 connection"""
+    assert report(server, Shown("other")) == expected
+
+
 def test_the_short_style_shows_no_byte() -> None:
     server = ping()
     server.records[0].add_sent(server.now(), b"secret" * 300)
