@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
+from pytest_sockets._endpoints.datagram_answering import DatagramAnswering
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.place import place_for
+from pytest_sockets._endpoints.placed import Placed
 from pytest_sockets._engine.datagrams import DatagramSocket
-from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.errors import SocketsError
+from pytest_sockets._wire.events import Address, Datagram
+from pytest_sockets._wire.rules import Answer
 
 
-class DatagramPeer(DatagramEndpoint):
+class DatagramPeer(Placed, DatagramEndpoint):
     """A bound datagram socket of any family; the arguments are as for `StreamServer`.
 
     Every waiting verb takes `timeout=` in seconds (`None`: the default of `settings`; 0: only what
@@ -22,6 +28,9 @@ class DatagramPeer(DatagramEndpoint):
     after `close()`, and a problem of the peer as soon as there is one. Properties that show the
     record bring it up to date first.
     """
+
+    _behaviour: ClassVar[str | None] = None
+    _answering: DatagramAnswering | None = None
 
     def __init__(
         self,
@@ -43,34 +52,64 @@ class DatagramPeer(DatagramEndpoint):
         place = place_for(family, host, port, path, type, proto, address, abstract=abstract)
         super().__init__(place, name=name, settings=settings)
 
-    @property
-    def address(self) -> Any:
-        """Where to send to: `(host, port)` for IPv4 and IPv6, a path for AF_UNIX."""
-        return self._place_.address
+    def on(
+        self,
+        request: bytes | re.Pattern[bytes],
+        reply: Answer | Callable[[Datagram], Answer],
+        *,
+        times: int | None = None,
+    ) -> None:
+        """Answer each datagram that is `request`; replies go to its source.
 
-    @property
-    def family(self) -> str:
-        """``"ipv4"``, ``"ipv6"``, ``"unix"``, or the kernel's name of another."""
-        return self._place_.family
+        Of several rules that match, the one made first answers. A datagram that no rule can answer
+        is a problem of the peer at once. The test can expect, assert and send as before.
 
-    @property
-    def host(self) -> str:
-        """The literal address, ``127.0.0.1`` or ``::1``, or the host that was asked for."""
-        return self._place_.host(self.name)
+        Datagrams that were sent before count too, from the first that no `expect` has taken: they
+        are answered when this returns. So make all rules before the client sends. It blocks for as
+        long as a read of the record does.
 
-    @property
-    def port(self) -> int:
-        """The port, held for as long as the peer is open."""
-        return self._place_.port(self.name)
+        Args:
+            request: bytes that are the whole datagram (``b""``: an empty one), or a compiled bytes
+                pattern, which must match all of it.
+            reply: bytes, one datagram (``b""``: an empty one), `None` (silence), a list of bytes
+                (one datagram each), or a function that gets the `Datagram` and returns one of
+                these. It is called in the I/O thread, where it must not wait; what it raises is the
+                problem. A reply that finds nobody there, or a full queue, is lost.
+            times: how often it answers at most, at least once; then the next rule that matches
+                does. `None` means without end.
 
-    @property
-    def path(self) -> str:
-        """The AF_UNIX path; an abstract name begins with a NUL."""
-        return self._place_.path(self.name)
+        Raises:
+            TypeError: an argument is of a wrong type.
+            ValueError: the rule could never answer, because an earlier one always does.
+            SocketsError: the peer answers by itself, as `UDPEchoServer` does.
+            EndpointClosedError: you closed the peer before.
+        """
+        __tracebackhide__ = True
+        if self._behaviour is not None:
+            msg = (
+                f"{self.name} is driven by {self._behaviour}, so a rule would never answer: "
+                "use udp_peer instead"
+            )
+            raise SocketsError(msg)
+        with self._lock:
+            if self._closed:
+                self._raise_closed()
+            answering = self._answering or DatagramAnswering(self)
+            answering.rules.add(request, reply, times)
+            self._answering = answering
+            self._engine.post(answering.catch_up)
+        self._sync()
 
-    def url(self, scheme: str) -> str:
-        """Return ``scheme://host:port``, with brackets around an IPv6 address."""
-        return self._place_.url(scheme, self.name)
+    def _on_datagram(self, part: DatagramSocket, data: bytes, source: Address | None) -> None:
+        super()._on_datagram(part, data, source)
+        if self._answering is not None:
+            self._answering.go_on()
+
+    def _notes(self) -> list[str]:
+        if self._answering is None:
+            return []
+        with self._lock:
+            return [f"{rule!r} never answered" for rule in self._answering.rules.never_fired]
 
 
 class UDPPeer(DatagramPeer):
@@ -105,6 +144,7 @@ class UDPEchoServer(UDPPeer):
     """A UDP socket that sends each datagram back to its source (RFC 862)."""
 
     kind = "udp_echo_server"
+    _behaviour = "its echo behaviour"
 
     def _on_datagram(self, part: DatagramSocket, data: bytes, source: Address | None) -> None:
         super()._on_datagram(part, data, source)

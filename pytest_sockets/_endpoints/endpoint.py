@@ -182,7 +182,10 @@ class Endpoint:
         self._add_problem(problem, f"{type(error).__name__}: {error}")
 
     def _add_problem(self, error: BaseException, note: str | None = None) -> None:
-        """Make an error a problem: it fails the test as itself, and wakes all waits."""
+        """Make an error a problem: it fails the test as itself, and ends all waits.
+
+        The connections end too: clients fail now, and not at their own timeout.
+        """
         with self._lock:
             time = CLOCK.stamp()
             self._problems.append(Problem(time, error, error.__traceback__))
@@ -192,6 +195,10 @@ class Endpoint:
             for signal in self._signals():
                 signal.finish()
             self._finish_over()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End the connections after a problem, with the lock held."""
 
     def _judge(self) -> None:
         """Make problems of what can be told only at the end, such as steps that nobody reached."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from pytest_sockets._endpoints.answering import drive_by
 from pytest_sockets._endpoints.faces import drive
 from pytest_sockets._endpoints.handlers import Handler, Handlers
 from pytest_sockets._endpoints.playing import play, surplus
@@ -15,6 +16,7 @@ from pytest_sockets._engine.engine import Task
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.rendering import count
+from pytest_sockets._wire.rules import Rules
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.connection import Connection
@@ -29,6 +31,7 @@ class Plans:
         self._scripts: list[Script] = []
         self._each: Script | None = None
         self._handlers: Handlers | None = None
+        self.rules = Rules(server._framing)
         self._tasks: list[Task] = []
 
     def add_script(self, *, each: bool, strict: bool, timeout: float | None) -> Script:
@@ -53,18 +56,27 @@ class Plans:
         self._handlers = Handlers(handler)
         self._adopt()
 
+    def add_rule(self, request: object, reply: object, times: object) -> None:
+        """Answer a request on the connections that nothing else drives, and between steps."""
+        self.rules.add(request, reply, times)
+        self._adopt()
+
     def drive(self, conn: Connection) -> bool:
         """Begin what drives a connection; `False` where no plan does."""
         script = next((script for script in self._scripts if not script._players), self._each)
         if script is not None:
             engine = self._server._engine
             conn._driven_by = Driven(script._name, engine.thread)
-            player = Player(script, conn)
+            player = Player(script, conn, self.rules)
             script._players.append(player)
             self._tasks.append(engine.spawn(play(player), f"{script._name} of {conn._label}"))
             return True
         if self._handlers is not None:
             self._handlers.start(conn)
+            return True
+        if len(self.rules):
+            # What came before there was a rule is answered too.
+            self._server._engine.post(drive_by(self.rules, conn).catch_up)
             return True
         return False
 
@@ -134,7 +146,8 @@ class Plans:
     def notes(self) -> list[str]:
         """How far the scripts have come, for the report."""
         scripts = [*self._scripts, *([self._each] if self._each is not None else [])]
-        return [script._text for script in scripts]
+        unused = [f"{rule!r} never answered" for rule in self.rules.never_fired]
+        return [script._text for script in scripts] + unused
 
 
 def _settled(server: StreamServer) -> Steps[None]:

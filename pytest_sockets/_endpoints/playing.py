@@ -37,7 +37,7 @@ async def play(player: Player) -> None:
         if not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
             endpoint._add_problem(error.with_traceback(None))
     except Exception as error:
-        endpoint._fail(error)
+        endpoint._add_problem(error)  # of a reply function, which is the user's
     finally:
         player.is_over = True
 
@@ -52,6 +52,8 @@ def _play(player: Player) -> Steps[None]:
         except (MismatchError, PeerGoneError, WaitTimeout) as error:
             if any(error is problem for problem in player.conn._endpoint.problems):
                 raise
+            if step.kind == "receive" and (yield from _by_rule(player, step.timeout)):
+                continue
             if _may_leave(player, step):
                 return
             raise _told(player, step, error) from error.__cause__
@@ -71,6 +73,8 @@ def _has_step(player: Player) -> Steps[bool]:
         written = (script._written, player.position + 1.0)
         end = (conn._endpoint._over(), 1.0)
         more = ((conn._stream.received, size + 1.0), (conn._stream.ended, 1.0))
+        if player.unread() and (yield from _by_rule(player, None)):
+            continue
         if script._is_strict and player.unread():
             age = CLOCK.patience() - script._written_at
             if age >= GRACE or not script._plan.steps:
@@ -80,6 +84,28 @@ def _has_step(player: Player) -> Steps[bool]:
             yield Wait(Deadline(FOREVER), written, end)
         else:
             yield Wait(Deadline(FOREVER), written, end, *more)
+    return True
+
+
+def _by_rule(player: Player, timeout: float | None) -> Steps[bool]:
+    """Have a rule answer what no step matches; `False` where none can."""
+    if not len(player.rules) or not player.unread():
+        return False
+    conn = player.conn
+    deadline = conn._endpoint._deadline(player.script._timeout if timeout is None else timeout)
+    while True:
+        with conn._endpoint._lock:
+            taken = player.requests.take(conn._log, conn._consumed)
+            over = conn._why_over("received")
+        if not isinstance(taken, int):
+            break
+        if over or (yield from conn._endpoint._waited(deadline, (conn._stream.received, taken))):
+            return False
+    if taken.rule is None:
+        return False
+    conn._consumed = taken.stop
+    for piece in player.requests.reply(taken):
+        yield from cast("Any", type(conn).send).steps(conn, piece, timeout=None)
     return True
 
 

@@ -135,6 +135,7 @@ class Reading(StreamView):
             raise MismatchError(msg) from error.__cause__
         found = pattern.fullmatch(data)
         if found is None:
+            self._consumed -= len(data)  # as with bytes: what does not fit is still unread
             msg = (
                 f"{self._label} received something else\n"
                 f"  expected  a full match of {pattern.pattern!r}\n  received  {show(data)}"

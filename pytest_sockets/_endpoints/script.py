@@ -11,6 +11,7 @@ from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, expectation
 from pytest_sockets._wire.matching import as_bytes, show_expected
 from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rules import Rules
 from pytest_sockets._wire.script import Kind, Plan, Step
 
 if TYPE_CHECKING:
@@ -230,9 +231,11 @@ class Script:
 class Player:
     """How far a script has come on one connection."""
 
-    def __init__(self, script: Script, conn: Connection) -> None:
+    def __init__(self, script: Script, conn: Connection, rules: Rules) -> None:
         self.script = script
         self.conn = conn
+        self.rules = rules
+        self.requests = rules.unread()
         self.position = 0
         self.is_over = False
 

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, TypeVar
 from pytest_sockets._endpoints.behaviours import Behaviour
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.connection import Connection
-from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.handlers import Handler
 from pytest_sockets._endpoints.place import Place, place_for
+from pytest_sockets._endpoints.placed import Placed
+from pytest_sockets._endpoints.planned import Planned
 from pytest_sockets._endpoints.plans import Plans
-from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._engine.binding import plain
 from pytest_sockets._engine.clock import CLOCK
@@ -25,15 +26,14 @@ from pytest_sockets._engine.parties import Driver
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
-from pytest_sockets._wire.events import Address
-from pytest_sockets._wire.framing import count_of
+from pytest_sockets._wire.framing import Framing, count_of, framing_of
 from pytest_sockets._wire.matching import MISSING, claim
 from pytest_sockets._wire.rendering import count, show
 
 H = TypeVar("H", bound=Handler)
 
 
-class StreamServer(Endpoint):
+class StreamServer(Placed, Planned):
     r"""A listener of any family, already listening when it is made, and its connections.
 
     Args:
@@ -47,6 +47,10 @@ class StreamServer(Endpoint):
         type: a `socket.SOCK_…` number other than SOCK_STREAM, such as SOCK_SEQPACKET.
         proto: a protocol number such as IPPROTO_MPTCP; 0 means the family's default.
         address: where to bind, in the form of a family that has no host and port.
+        framing: where the frames end that `on` answers: a separator (``b"\r\n"``), a length in a
+            `struct` format (``">H"``, which counts the bytes behind it), or a function that gets
+            the bytes that came and returns the length of the first whole frame, `None` while it is
+            not complete. `None`: TCP's own, which is none; then only bytes can be answered.
         name: what messages and reports call it.
         settings: timeouts and limits.
 
@@ -77,10 +81,12 @@ class StreamServer(Endpoint):
         type: int = socket.SOCK_STREAM,
         proto: int = 0,
         address: Any = None,
+        framing: Framing | None = None,
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
         super().__init__(name=name, settings=settings)
+        self._framing = None if framing is None else framing_of(framing)
         self._place_: Place = place_for(
             family, host, port, path, type, proto, address, abstract=abstract
         )
@@ -103,42 +109,6 @@ class StreamServer(Endpoint):
             self._place_.remove()
             raise
         self._opened()
-
-    # -- where
-
-    @property
-    def address(self) -> Any:
-        """Where to connect: `(host, port)` for IPv4 and IPv6, a path for AF_UNIX."""
-        return self._place_.address
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """All addresses it listens on: two for ``"dual"``, else one as a rule."""
-        return self._place_.addresses
-
-    @property
-    def host(self) -> str:
-        """The literal address, ``127.0.0.1`` or ``::1``, or the host that was asked for."""
-        return self._place_.host(self.name)
-
-    @property
-    def port(self) -> int:
-        """The port, held for as long as the server is open."""
-        return self._place_.port(self.name)
-
-    @property
-    def path(self) -> str:
-        """The AF_UNIX path; an abstract name begins with a NUL."""
-        return self._place_.path(self.name)
-
-    @property
-    def family(self) -> str:
-        """``"ipv4"``, ``"ipv6"``, ``"dual"``, ``"unix"``, or the kernel's name of another."""
-        return self._place_.family
-
-    def url(self, scheme: str) -> str:
-        """Return ``scheme://host:port``, with brackets around an IPv6 address."""
-        return self._place_.url(scheme, self.name)
 
     # -- connections
 
@@ -217,44 +187,6 @@ class StreamServer(Endpoint):
                 raise WaitTimeout(msg)
             late = yield from self._waited(deadline, (self._arrived, have + 1))
 
-    # -- plans
-
-    def script(
-        self, *, each: bool = False, strict: bool | None = None, timeout: float | None = None
-    ) -> Script:
-        """Plan one connection: the next one without a plan, or the oldest that nobody drives yet.
-
-        Args:
-            each: whether it is played on every further connection too, those without a script of
-                their own.
-            strict: whether bytes after its last step, and connections without a plan, are problems;
-                `None` means the server's default, which is that they are.
-            timeout: seconds for each step; `None` means the server's default.
-
-        Returns:
-            The script, without steps so far: ``server.script().expect(b"PING").send(b"PONG")``.
-        """
-        strict = self.settings.strict if strict is None else strict
-        with self._lock:
-            return self._planned().add_script(each=each, strict=strict, timeout=timeout)
-
-    def serve(self, handler: H) -> H:
-        """Have a function serve each connection that no script is made for, called once for each.
-
-        A plain function runs in a thread of its own, with a `Connection` whose verbs block; an
-        ``async def`` runs on the I/O loop, with an `AsyncConnection` whose verbs are awaited. It
-        runs with the context variables of here. Returning closes the connection in order. An
-        exception is a problem, `pytest.fail` and a failed assertion included, but for
-        `PeerGoneError`, which is only noted in the transcript. At the end of the test its verbs
-        raise `EndpointClosedError`.
-
-        Returns:
-            The handler, so that this can be a decorator.
-        """
-        with self._lock:
-            self._planned().add_handler(handler)
-        return handler
-
     # -- the record
 
     @property
@@ -319,12 +251,9 @@ class StreamServer(Endpoint):
         """Count the connections whose our side has ended."""
         self._ended.advance(self._ended.level + 1)
 
-    def _add_problem(self, error: BaseException, note: str | None = None) -> None:
-        """Make an error a problem, and end the connections: their clients fail now, not later."""
-        super()._add_problem(error, note)
-        with self._lock:
-            for stream in self._streams:
-                stream.reset()
+    def _give_up(self) -> None:
+        for stream in self._streams:
+            stream.reset()
 
     def _on_accept(self, sock: _socket.socket, address: Any) -> None:
         peer = plain(sock.family, address)
@@ -339,47 +268,19 @@ class StreamServer(Endpoint):
         if self._problems:
             stream.reset()
             return
-        has_plan = self._plans is not None and self._plans.drive(conn)
-        driver = stream.driver = None if has_plan else self._driver_of(stream)
-        if driver is not None:
-            conn._driven_by = Driven(driver.title)
+        if self._plans is None or not self._plans.drive(conn):
+            driver = stream.driver = self._driver_of(stream)
+            if driver is not None:
+                conn._driven_by = Driven(driver.title)
         stream.start()
-        if driver is not None:
-            driver.on_open(stream)
+        if stream.driver is not None:
+            stream.driver.on_open(stream)
 
     def _driver_of(self, stream: Stream) -> Driver | None:
         """Return what answers on a new connection; `None` where the test does."""
         return self._behaviour
 
     # -- inside
-
-    def _planned(self) -> Plans:
-        if self._closed:
-            self._raise_closed()
-        if self._plans is None:
-            self._plans = Plans(self)
-        return self._plans
-
-    def _judge(self) -> None:
-        with self._lock:
-            # After a problem the connections are gone, and what is left is its consequence.
-            if self._plans is None or self._problems or self._closed:
-                return
-            for error in self._plans.judge():
-                self._add_problem(error)
-
-    def _quiet(self) -> Steps[None]:
-        yield from self._settle()
-        if self._plans is not None:
-            yield from self._plans.quiet()
-
-    def _stopped(self) -> None:
-        if self._plans is not None:
-            self._plans.end()
-
-    def _notes(self) -> list[str]:
-        with self._lock:
-            return [] if self._plans is None else self._plans.notes
 
     def _carriers(self, direction: Direction) -> list[Connection]:
         # Looking at 10,000 silent connections for each assertion would be slow; none is common.

@@ -9,6 +9,7 @@ from typing import cast
 from pytest_sockets._endpoints.behaviours import Behaviour, Chargen, Discard, Echo
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.server import StreamServer
+from pytest_sockets._wire.framing import Framing
 
 
 class TCPServer(StreamServer):
@@ -25,13 +26,16 @@ class TCPServer(StreamServer):
         family: str | None = None,
         host: str | None = None,
         port: int | str = 0,
+        framing: Framing | None = None,
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
         if family in ("unix", socket.AF_UNIX):
             msg = "a TCP server cannot have family='unix': use unix_server or UnixServer"
             raise ValueError(msg)
-        super().__init__(family=family, host=host, port=port, name=name, settings=settings)
+        super().__init__(
+            family=family, host=host, port=port, framing=framing, name=name, settings=settings
+        )
 
     @property
     def address(self) -> tuple[str, int]:
@@ -52,10 +56,18 @@ class UnixServer(StreamServer):
         path: str | os.PathLike[str] | None = None,
         *,
         abstract: bool = False,
+        framing: Framing | None = None,
         name: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        super().__init__(family="unix", path=path, abstract=abstract, name=name, settings=settings)
+        super().__init__(
+            family="unix",
+            path=path,
+            abstract=abstract,
+            framing=framing,
+            name=name,
+            settings=settings,
+        )
 
     @property
     def address(self) -> str:

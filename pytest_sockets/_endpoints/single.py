@@ -62,9 +62,7 @@ class SingleStream(Endpoint):
     def _on_end(self, stream: Stream) -> None:
         """See `Owner`: there is only one connection to count."""
 
-    def _fail(self, error: Exception) -> None:
-        """Make an error a problem, and end the connection: its peer fails now, not later."""
-        super()._fail(error)
+    def _give_up(self) -> None:
         self._stream.reset()
 
     def _signals(self) -> tuple[Signal, ...]:

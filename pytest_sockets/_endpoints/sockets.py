@@ -36,6 +36,7 @@ from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import EndpointClosedError
 from pytest_sockets._wire.events import Event
+from pytest_sockets._wire.framing import Framing
 from pytest_sockets._wire.record import merged
 
 E = TypeVar("E", bound=Endpoint)
@@ -75,20 +76,23 @@ class Sockets:
         family: str | None = None,
         host: str | None = None,
         port: int | str = 0,
+        framing: Framing | None = None,
         name: str | None = None,
     ) -> TCPServer:
         """Open a TCP server that records, and answers only what it is told."""
-        return self._open(TCPServer, name, family=self._choose(family, host), host=host, port=port)
+        family = self._choose(family, host)
+        return self._open(TCPServer, name, family=family, host=host, port=port, framing=framing)
 
     def unix_server(
         self,
         path: str | os.PathLike[str] | None = None,
         *,
         abstract: bool = False,
+        framing: Framing | None = None,
         name: str | None = None,
     ) -> UnixServer:
         """Open an AF_UNIX server that records, and answers only what it is told."""
-        return self._open(UnixServer, name, path=path, abstract=abstract)
+        return self._open(UnixServer, name, path=path, abstract=abstract, framing=framing)
 
     def echo_server(
         self,
@@ -145,10 +149,11 @@ class Sockets:
         host: str | None = None,
         port: int | str = 0,
         path: str | os.PathLike[str] | None = None,
+        framing: Framing | None = None,
         name: str | None = None,
     ) -> StreamServer:
         """Open a recording server of a family that a parametrised test chooses."""
-        return self._stream(StreamServer, name, family, host, port, path)
+        return self._stream(StreamServer, name, family, host, port, path, framing=framing)
 
     @overload
     def server(
@@ -386,10 +391,11 @@ class Sockets:
         host: str | None,
         port: int | str,
         path: str | os.PathLike[str] | None,
+        **more: Any,
     ) -> E:
         if path is None:
             family = self._choose(family, host)
-        return self._open(cls, name, family=family, host=host, port=port, path=path)
+        return self._open(cls, name, family=family, host=host, port=port, path=path, **more)
 
     def _open(self, cls: Callable[..., E], name: str | None, **options: Any) -> E:
         self._check_open()

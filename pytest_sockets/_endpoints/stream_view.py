@@ -30,6 +30,8 @@ class Driven:
 
     title: str
     thread: int | None = None
+    instead: str = "use tcp_server or unix_server instead"
+    """What a test does that wants to drive a connection itself."""
 
 
 class StreamView:
@@ -206,7 +208,7 @@ class StreamView:
         elif driver.thread != threading.get_ident():
             msg = (
                 f"{self._label} is driven by {driver.title}, so the test cannot {name}() on it; "
-                "wait, assert and read the record, or use tcp_server or unix_server instead"
+                f"wait, assert and read the record, or {driver.instead}"
             )
             raise SocketsError(msg)
 

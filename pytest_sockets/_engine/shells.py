@@ -44,9 +44,13 @@ async def run_async(steps: Steps[R]) -> R:
 def _block(wait: Waitable) -> bool:
     engine = Engine._instance
     if engine is not None and engine.is_here():
+        name = engine.task_name()
         msg = (
-            f"{engine.task_name() or 'this'} runs in the I/O thread, where a blocking verb would "
-            "stop every endpoint: await its twin, or write the handler as a plain function"
+            f"{name} runs in the I/O thread, where a blocking verb would stop every endpoint: "
+            "await its twin, or write the handler as a plain function"
+            if name
+            else "a function that the I/O thread calls, such as a reply of on(), cannot wait: "
+            "everything it waits for comes through this thread"
         )
         raise SocketsError(msg)
     latch = Latch()

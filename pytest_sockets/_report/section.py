@@ -89,11 +89,11 @@ def _cut(endpoint: Reported) -> _Cut:
 def _block(endpoint: Reported, zero: float, cut: _Cut, *, with_bytes: bool) -> str:
     place, summary = endpoint.summary
     lines = [f"{endpoint.name}  {place}   {summary}"]
+    lines += [f"  {note}" for note in endpoint._notes()]
     lines += _events(cut.head, zero, {}, with_bytes=with_bytes)
     if cut.omitted:
         lines.append(f"  … {count(cut.omitted, 'event')} not shown …")
     lines += _events(cut.tail, zero, cut.offsets, with_bytes=with_bytes)
-    lines += [f"  {note}" for note in endpoint._notes()]
     return "\n".join(lines)
 
 

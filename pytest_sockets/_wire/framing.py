@@ -6,18 +6,34 @@ ends at `stop`, or `(False, size)`: look again when the log has `size` bytes.
 
 from __future__ import annotations
 
+import inspect
 import re
 import struct
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, cast
 
 from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.matching import as_bytes, as_expectation
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show, show_value
 from pytest_sockets._wire.spool import ByteLog
+
+FIRST_LOOK = 512
+"""Bytes looked at first for the end of a frame; each further look takes twice as many.
+
+Most frames are short, and many can come in one chunk: looking at all that is there for the end of
+each would copy a buffer of n frames n times."""
+
+Framing: TypeAlias = "bytes | str | Callable[[bytes], int | None]"
+"""Where frames end: a separator, a `struct` format of a length, or a function that finds the end
+of the first frame in a buffer."""
 
 
 class Frame(Protocol):
-    """How to find the end of the next piece."""
+    """How to find the end of the next piece.
+
+    It may be asked for one piece after the other of the same log, and remembers how far it has
+    looked: `start` only grows.
+    """
 
     @property
     def wanted(self) -> str:
@@ -66,11 +82,18 @@ class Until:
         self.wanted = f"bytes up to {show(self._separator)}"
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
+        size = len(self._separator)
+        look = max(FIRST_LOOK, 2 * size)
         begin = max(start, self._searched)
-        at = log.read(begin).find(self._separator)
-        if at >= 0:
-            return True, begin + at + len(self._separator)
-        self._searched = max(start, log.size - len(self._separator) + 1)
+        while True:
+            at = log.read(begin, begin + look).find(self._separator)
+            if at >= 0:
+                return True, begin + at + size
+            if begin + look >= log.size:
+                break
+            begin += look - size + 1  # a separator may lie across the end of what was looked at
+            look *= 2
+        self._searched = max(start, log.size - size + 1)
         return False, log.size + 1
 
 
@@ -137,6 +160,96 @@ def expectation(expected: Any, until: Any) -> tuple[Any, Frame | None]:
         msg = "until= goes with a pattern: bytes say themselves where they end"
         raise TypeError(msg)
     return wanted, None
+
+
+class Found:
+    """What a function finds: it gets a buffer and returns the length of the first whole frame."""
+
+    def __init__(self, function: Callable[[bytes], int | None]) -> None:
+        self._function = function
+        self._name = name_of(function)
+        self._asked = 0  # up to here it has found no end
+        self.wanted = f"a frame as {self._name} finds it"
+
+    def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
+        """Find the end of the frame that begins at `start`.
+
+        The function gets growing beginnings of what is there, as TCP could have delivered it.
+
+        Raises:
+            TypeError: what it returned is no number.
+            ValueError: what it returned is no length of a frame in its buffer.
+        """
+        have = log.size - start
+        if not have or log.size <= self._asked:
+            return False, max(log.size, self._asked) + 1
+        look = max(FIRST_LOOK, 2 * (self._asked - start))
+        while True:
+            buffer = log.read(start, start + look)
+            length = self._checked(self._function(buffer), buffer, is_all=look >= have)
+            if length is not None:
+                return True, start + length
+            if look >= have:
+                break
+            look *= 2
+        self._asked = log.size
+        return False, log.size + 1
+
+    def _checked(self, length: Any, buffer: bytes, *, is_all: bool) -> int | None:
+        if length is None:
+            return None
+        wrong = f"framing function {self._name} returned {show_value(length)} for {show(buffer)}"
+        if not isinstance(length, int) or isinstance(length, bool):
+            msg = f"{wrong}: it must return a whole number, or None while the frame is not complete"
+            raise TypeError(msg)
+        if length < 1:
+            msg = f"{wrong}: a frame has at least 1 byte; None means that it is not complete"
+            raise ValueError(msg)
+        if length <= len(buffer):
+            return length
+        if not is_all:
+            return None
+        msg = f"{wrong}: only {count(len(buffer), 'byte')} came; return None until all of it has"
+        raise ValueError(msg)
+
+
+def framing_of(value: Any) -> Callable[[], Frame]:
+    """Return what makes the `Frame` of one stream, or say what is wrong with `framing=`.
+
+    Args:
+        value: a separator (bytes), a length in a `struct` format such as ``">H"`` (it counts the
+            bytes that follow it), or a function that gets the bytes that came and returns the
+            length of the first whole frame, `None` while it is not complete. A frame includes its
+            separator or prefix.
+    """
+    if isinstance(value, str):
+        try:
+            Prefixed(value)
+        except ValueError as error:
+            msg = f"framing={value!r}: {error}; a separator is bytes"
+            raise ValueError(msg) from None
+        return lambda: Prefixed(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        separator = as_bytes(cast("object", value), name="framing")
+        Until(separator, name="framing")
+        return lambda: Until(separator)
+    if callable(value):
+        if inspect.iscoroutinefunction(value):
+            msg = f"framing={name_of(value)} must be a plain function, not an async one"
+            raise TypeError(msg)
+        return lambda: Found(cast("Callable[[bytes], int | None]", value))
+    kind = type(value).__name__
+    msg = (
+        "framing must be a separator such as b'\\r\\n', a struct format such as '>H', or a "
+        f"function that returns the length of the first frame, not {kind} {show_value(value)}"
+    )
+    raise TypeError(msg)
+
+
+def name_of(function: object) -> str:
+    """Name a function in a message."""
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else show_value(function)
 
 
 def positive(value: object, *, name: str) -> int:

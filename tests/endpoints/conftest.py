@@ -8,6 +8,7 @@ import pytest
 
 from pytest_sockets import Settings, Sockets
 from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints.problems import gather
 from pytest_sockets._engine.waiting import Wait
 from stream_ends import PATIENCE, STREAMS, Ends, open_ends
 
@@ -56,3 +57,10 @@ def armed(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     # The plugin fails a test for a problem of any endpoint opened in it; these tests want one.
     monkeypatch.setattr(registry, "observers", [])
+
+
+@pytest.fixture
+def forgiven(unwatched: None, sockets: Sockets) -> Iterator[None]:
+    """Let problems that a test has looked at itself fail nothing more."""
+    yield
+    gather(sockets.endpoints)

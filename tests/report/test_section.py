@@ -53,9 +53,6 @@ class Shown:
     held: int = 0
     clock: list[int] = field(default_factory=lambda: [10**12])
 
-    def _notes(self) -> list[str]:
-        return list(self.notes)
-
     @property
     def _lock(self) -> AbstractContextManager[object]:
         return self._hold()
@@ -65,6 +62,9 @@ class Shown:
         self.held += 1
         yield
         self.held -= 1
+
+    def _notes(self) -> list[str]:
+        return list(self.notes)
 
     def record(self, index: int | None = 0) -> Record:
         record = GuardedRecord(self, index)
@@ -100,6 +100,18 @@ echo_server  tcp 127.0.0.1:40213   1 connection, reset by peer
   +0.000131  #0 sent        8  00000000  50 49 4e 47 20 32 0d 0a                           |PING 2..|
   +0.000950  #0 reset by peer"""
     assert report(ping()) == expected
+
+
+def test_notes_stand_under_the_name_of_their_endpoint() -> None:
+    server = Shown("tcp_server", notes=("on(b'A', b'1') never answered", "and more"))
+    server.record().mark(server.now(), "accepted", peer=PEER)
+    expected = """
+tcp_server  tcp 127.0.0.1:40213   1 connection
+  on(b'A', b'1') never answered
+  and more
+  +0.000000  #0 accepted from 127.0.0.1:51514
+other  tcp 127.0.0.1:40213   1 connection"""
+    assert report(server, Shown("other")) == expected
 
 
 def test_the_short_style_shows_no_byte() -> None:
@@ -290,12 +302,3 @@ def test_a_chunk_of_megabytes_makes_a_short_report() -> None:
     for _ in range(HEAD + TAIL):
         record.add_received(server.now(), BULK)
     assert len(report(server).splitlines()) == 2 + (HEAD + TAIL) * (DUMP_ROWS + 1)
-
-
-def test_what_was_planned_stands_below_what_happened() -> None:
-    shown = Shown(notes=("script 1: at step 1 of 2 on connection 0", "a rule never fired"))
-    shown.record().mark(shown.now(), "accepted", peer=("127.0.0.1", 1))
-    assert text([shown], with_bytes=True).splitlines()[-2:] == [
-        "  script 1: at step 1 of 2 on connection 0",
-        "  a rule never fired",
-    ]

@@ -44,6 +44,15 @@ def answering(udp_peer: UDPPeer) -> None:
     udp_peer.send(b"hello", to=udp_peer.expect(b"hello").source)
 
 
+def rules(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:
+    udp_peer.on(b"ping", b"pong")
+    udp_peer.on(b"ping", None, times=2)
+    udp_peer.on(b"ping", [b"one", b"two"])
+    unix_datagram_peer.on(re.compile(rb"ping"), lambda datagram: datagram.data)
+    udp_peer.on("ping", b"pong")  # type: ignore[arg-type]
+    udp_peer.on(b"ping", "pong")  # type: ignore[arg-type]
+
+
 def without_fixtures() -> None:
     with UDPPeer(family="ipv6") as peer, UDPEchoServer() as echo:
         assert_type(peer, UDPPeer)

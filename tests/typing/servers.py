@@ -48,7 +48,7 @@ def what_came(tcp_server: TCPServer) -> None:
     assert_type(tcp_server.received, bytes)
     assert_type(tcp_server.sent, bytes)
     assert_type(tcp_server.transcript, tuple[Event, ...])
-    assert_type(tcp_server.problems, tuple[Exception, ...])
+    assert_type(tcp_server.problems, tuple[BaseException, ...])
     assert_type(tcp_server.is_closed, bool)
     assert_type(tcp_server.name, str)
     assert_type(tcp_server.settings, Settings)
@@ -66,6 +66,26 @@ def what_is_required(tcp_server: TCPServer, anything: object) -> None:
     tcp_server.assert_nothing_received()
     tcp_server.check()
     tcp_server.close()
+
+
+def rules(tcp_server: TCPServer, unix_server: UnixServer) -> None:
+    tcp_server.on(b"PING\r\n", b"+PONG\r\n")
+    tcp_server.on(b"PING\r\n", None, times=2)
+    tcp_server.on(b"PING\r\n", [b"one", b"two"])
+    tcp_server.on(b"PING\r\n", lambda frame: frame.upper())
+    tcp_server.on(re.compile(rb"GET (\w+)\r\n"), lambda match: [match[1], b"\r\n"])
+    unix_server.on(re.compile(rb"GET (\w+)\r\n"), lambda match: None)
+
+
+def framed() -> None:
+    with (
+        TCPServer(framing=b"\r\n") as tcp,
+        UnixServer(framing=">H") as unix,
+        StreamServer(framing=lambda buffer: len(buffer) or None) as stream,
+    ):
+        assert_type(tcp, TCPServer)
+        assert_type(unix, UnixServer)
+        assert_type(stream, StreamServer)
 
 
 def without_fixtures() -> None:
@@ -99,5 +119,9 @@ def wrong(tcp_server: TCPServer, unix_server: UnixServer) -> None:
     port: str = tcp_server.port  # type: ignore[assignment]
     TCPServer("127.0.0.1")  # type: ignore[call-arg]
     TCPServer(path="/run/it")  # type: ignore[call-arg]
+    tcp_server.on("PING", b"+PONG")  # type: ignore[call-overload]
+    tcp_server.on(b"PING", "+PONG")  # type: ignore[call-overload]
+    tcp_server.on(b"PING", b"+PONG", 2)  # type: ignore[call-overload]
+    TCPServer(framing=4)  # type: ignore[arg-type]
     pair: tuple[str, int] = unix_server.address  # type: ignore[assignment]
     assert port or pair

@@ -9,7 +9,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_sockets import MismatchError
-from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, count_of, positive
+from pytest_sockets._wire.framing import (
+    FIRST_LOOK,
+    Exactly,
+    Found,
+    Frame,
+    Prefixed,
+    Until,
+    UpTo,
+    count_of,
+    framing_of,
+    positive,
+)
 from wire_samples import STEADY, CountingLog, cut_at, log_of
 
 Judge = Callable[[bytes], int | None]
@@ -40,6 +51,23 @@ def exactly(count: int) -> Judge:
     return lambda data: count if len(data) >= count else None
 
 
+def resp(buffer: bytes) -> int | None:
+    """Find the end of a command as Redis clients send it: an array of bulk strings."""
+    count, found, _ = buffer.partition(b"\r\n")
+    if not found:
+        return None
+    stop = len(count) + 2
+    for _ in range(int(count[1:])):
+        size, found, _ = buffer[stop:].partition(b"\r\n")
+        if not found:
+            return None
+        stop += len(size) + 2 + int(size[1:]) + 2
+    return stop if len(buffer) >= stop else None
+
+
+COMMANDS = b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n*0\r\n*1\r\n$0\r\n\r\n*1\r"
+
+
 FRAMES: dict[str, tuple[Callable[[], Frame], Judge, bytes]] = {
     "exactly 1": (lambda: Exactly(1), exactly(1), b"abc"),
     "exactly 7": (lambda: Exactly(7), exactly(7), b"0123456" * 3 + b"rest"),
@@ -50,6 +78,7 @@ FRAMES: dict[str, tuple[Callable[[], Frame], Judge, bytes]] = {
     "byte": (lambda: Prefixed("B"), prefixed("B"), b"\x00\x03abc\x00\x01d\x05rest"),
     "big": (lambda: Prefixed(">H"), prefixed(">H"), b"\0\3abc\0\0\0\1d\1\0rest"),
     "signed": (lambda: Prefixed(">i"), prefixed(">i"), b"\0\0\0\2ab\0\0\0\0\0\0\0\1"),
+    "function": (lambda: Found(resp), resp, COMMANDS),
     "padded": (lambda: Prefixed("<xI"), prefixed("<xI"), b"\xff\2\0\0\0ab\xff\0\0\0\0\xff"),
 }
 
@@ -121,6 +150,140 @@ def test_a_long_frame_is_searched_once() -> None:
         log.append(b"x")
         assert frame.find(log, 0) == (False, log.size + 1)
     assert log.looked_at <= 2 * log.size
+
+
+@pytest.mark.parametrize("framing", [b"\n", ">I", lambda data: data.find(b"\n") + 1 or None])
+def test_long_frames_among_short_ones_are_found(framing: Any) -> None:
+    sizes = [1, FIRST_LOOK - 1, FIRST_LOOK, 3 * FIRST_LOOK + 1, 2, 100_000, 1]
+    if framing == ">I":
+        frames = [struct.pack(">I", size) + bytes(size) for size in sizes]
+    else:
+        frames = [b"x" * (size - 1) + b"\n" for size in sizes]
+    log, frame, start, found = log_of(b"".join(frames)), framing_of(framing)(), 0, []
+    while (step := frame.find(log, start))[0]:
+        found.append(log.read(start, step[1]))
+        start = step[1]
+    assert found == frames
+
+
+@pytest.mark.parametrize("size", range(FIRST_LOOK - 4, FIRST_LOOK + 3))
+def test_a_separator_across_the_end_of_a_look_is_found(size: int) -> None:
+    assert Until(b"abc").find(log_of(b"x" * size + b"abc" + b"y" * 999), 0) == (True, size + 3)
+
+
+def test_one_frame_object_finds_one_frame_after_the_other() -> None:
+    for framing in (b"\r\n", resp):
+        log, frame = log_of(), framing_of(framing)()
+        start, found = 0, []
+        for byte in COMMANDS:
+            log.append(bytes([byte]))
+            while (step := frame.find(log, start))[0]:
+                found.append(step[1] - start)
+                start = step[1]
+        assert sum(found) == start
+        assert found == (
+            [14, 20, 4, 10] if framing is resp else [4, 4, 6, 4, 4, 5, 4, 3, 4, 4, 4, 2]
+        )
+
+
+def test_a_function_is_asked_again_only_when_more_has_come() -> None:
+    asked: list[int] = []
+
+    def endless(buffer: bytes) -> None:
+        asked.append(len(buffer))
+
+    log, frame = CountingLog(), Found(endless)
+    assert frame.find(log, 0) == (False, 1)
+    assert asked == []
+    log.append(bytes(FIRST_LOOK + 1))
+    for _ in range(3):
+        assert frame.find(log, 0) == (False, log.size + 1)
+    assert asked == [FIRST_LOOK, FIRST_LOOK + 1]
+    log.append(b"x")
+    assert frame.find(log, 0) == (False, log.size + 1)
+    assert asked == [FIRST_LOOK, FIRST_LOOK + 1, FIRST_LOOK + 2]
+
+
+def test_a_function_gets_short_frames_of_a_long_buffer_without_the_whole_of_it() -> None:
+    log, frame, start = CountingLog(), Found(lambda data: 4 if len(data) >= 4 else None), 0
+    log.append(bytes(40_000))
+    while (step := frame.find(log, start))[0]:
+        start = step[1]
+    assert start == log.size
+    assert log.looked_at <= 10_000 * FIRST_LOOK
+
+
+def counting(buffer: bytes) -> Any:
+    return {b"0": 0, b"-": -1, b"t": True, b"f": 1.0, b"s": "1", b"l": len(buffer) + 1}[buffer[:1]]
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (b"0", ValueError, "0 for b'0': a frame has at least 1 byte; None means that it is not"),
+        (b"-", ValueError, "-1 for b'-': a frame has at least 1 byte"),
+        (b"t", TypeError, "True for b't': it must return a whole number, or None while"),
+        (b"f", TypeError, "1.0 for b'f': it must return a whole number"),
+        (b"s", TypeError, "'1' for b's': it must return a whole number"),
+        (b"lo", ValueError, "3 for b'lo': only 2 bytes came; return None until all of it has"),
+    ],
+)
+def test_what_a_function_returns_has_to_be_a_length(
+    data: bytes, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        Found(counting).find(log_of(data), 0)
+    assert str(caught.value).startswith(f"framing function counting returned {message}")
+
+
+def test_a_length_from_a_header_alone_is_no_mistake_when_the_rest_is_there() -> None:
+    frame = Found(lambda data: 2 + int.from_bytes(data[:2], "big"))
+    assert frame.find(log_of(struct.pack(">H", 5000) + bytes(6000)), 0) == (True, 5002)
+    with pytest.raises(ValueError, match=r"returned 5002 for .*: only 4,001 bytes came; return"):
+        frame.find(log_of(struct.pack(">H", 5000) + bytes(3999)), 0)
+
+
+async def later(buffer: bytes) -> int:
+    return len(buffer)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (b"", ValueError, "framing=b'' ends no frame: name at least one byte"),
+        (
+            "\r\n",
+            ValueError,
+            "framing='\\r\\n': format must hold one whole number, as '>H' does, not '\\r\\n'; "
+            "a separator is bytes",
+        ),
+        (
+            ";",
+            ValueError,
+            "framing=';': format must be a struct format such as '>H', not ';': "
+            "bad char in struct format; a separator is bytes",
+        ),
+        (later, TypeError, "framing=later must be a plain function, not an async one"),
+        (
+            4,
+            TypeError,
+            "framing must be a separator such as b'\\r\\n', a struct format such as '>H', or a "
+            "function that returns the length of the first frame, not int 4",
+        ),
+    ],
+)
+def test_what_is_no_framing_is_refused_at_once(
+    value: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        framing_of(value)
+    assert type(caught.value) is error
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("separator", [bytearray(b";"), memoryview(b";")])
+def test_framing_may_be_anything_like_bytes(separator: Any) -> None:
+    assert framing_of(separator)().find(log_of(b"a;b"), 0) == (True, 2)
 
 
 @settings(STEADY, max_examples=100)
