@@ -49,6 +49,10 @@ def drive(steps: Steps[R], name: str) -> R:
         raise error.with_traceback(_users_part(error)) from error.__cause__
     except (MismatchError, SocketsError) as error:
         raise error.with_traceback(_users_part(error)) from error.__cause__
+    except BaseException as error:  # of a handler: a problem that ends this wait
+        if (part := _users_part(error)) is None:
+            raise
+        raise error.with_traceback(part)  # noqa: B904  # it is the error being handled
 
 
 async def drive_async(steps: Steps[R]) -> R:
@@ -58,6 +62,10 @@ async def drive_async(steps: Steps[R]) -> R:
         return await run_async(steps)
     except (WaitTimeout, MismatchError, SocketsError) as error:
         raise error.with_traceback(_users_part(error)) from error.__cause__
+    except BaseException as error:  # as above
+        if (part := _users_part(error)) is None:
+            raise
+        raise error.with_traceback(part)  # noqa: B904  # it is the error being handled
 
 
 def _users_part(error: BaseException) -> TracebackType | None:
