@@ -156,7 +156,7 @@ class Handlers:
 def _function(handler: Any) -> Any:
     """Return what a partial calls in the end."""
     while isinstance(handler, functools.partial):
-        handler = cast("functools.partial[Any]", handler).func
+        handler = handler.func
     return handler
 
 

@@ -48,7 +48,7 @@ def what_came(tcp_server: TCPServer) -> None:
     assert_type(tcp_server.received, bytes)
     assert_type(tcp_server.sent, bytes)
     assert_type(tcp_server.transcript, tuple[Event, ...])
-    assert_type(tcp_server.problems, tuple[Exception, ...])
+    assert_type(tcp_server.problems, tuple[BaseException, ...])
     assert_type(tcp_server.is_closed, bool)
     assert_type(tcp_server.name, str)
     assert_type(tcp_server.settings, Settings)
