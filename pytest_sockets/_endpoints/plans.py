@@ -150,7 +150,8 @@ def _rest(player: Player) -> MismatchError | None:
     """Return what is left of a script on one connection."""
     step, script = player.step, player.script
     if step is None:
-        return surplus(player) if script._is_strict and player.unread else None
+        has_surplus = script._is_strict and script._plan.steps and player.unread
+        return surplus(player) if has_surplus else None
     if not script._plan.is_required(player.position):
         return None
     plan = script._plan

@@ -221,8 +221,9 @@ class Script:
         if save is not None and not isinstance(cast("object", save), str):
             msg = f"save must be a name, under which conn.saved keeps the bytes, not {save!r}"
             raise TypeError(msg)
-        self._plan.add(Step(name, kind, arguments, options or {}, span, save, wanted))
+        # First the time: who sees no new step must not see an old time either.
         self._written_at = CLOCK.patience()
+        self._plan.add(Step(name, kind, arguments, options or {}, span, save, wanted))
         self._written.advance(len(self._plan.steps))
         return self
 

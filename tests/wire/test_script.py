@@ -94,7 +94,7 @@ def test_a_name_is_saved_once() -> None:
     plan.add(Step("recv_line", "receive", save="password"))
     with pytest.raises(ValueError, match=r"^save='user' is taken by step 1, recv_line\(\): "):
         plan.add(Step("recv", "receive", (3,), save="user"))
-    with pytest.raises(ValueError, match="^save='' is no name"):
+    with pytest.raises(ValueError, match=r"^save='' is no name"):
         plan.add(Step("recv", "receive", (3,), save=""))
     assert len(plan.steps) == 2
 
