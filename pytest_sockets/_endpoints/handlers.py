@@ -108,7 +108,7 @@ class Handlers:
         endpoint = conn._endpoint
         if endpoint.is_closed:
             return  # the end of the test ended a wait in here
-        parts = [part for part in _parts(error) if not _is_told(part, endpoint)]
+        parts = _untold(error, endpoint)
         if not parts:
             return  # so did a problem that was told already
         if all(isinstance(part, PeerGoneError) for part in parts):
@@ -160,13 +160,14 @@ def _function(handler: Any) -> Any:
     return handler
 
 
-def _parts(error: BaseException) -> list[BaseException]:
-    """Return an error, or all that an exception group, as a TaskGroup raises it, holds."""
+def _untold(error: BaseException, endpoint: Endpoint) -> list[BaseException]:
+    """Return what is no problem of the endpoint yet: the error, or what a group of them holds.
+
+    A `TaskGroup` raises what ended a wait in it as part of a group.
+    """
+    if any(error is problem for problem in endpoint.problems):  # an error may have any `==`
+        return []
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return [part for member in group.exceptions for part in _parts(member)]
-
-
-def _is_told(error: BaseException, endpoint: Endpoint) -> bool:
-    return any(error is problem for problem in endpoint.problems)  # an error may have any `==`
+    return [part for member in group.exceptions for part in _untold(member, endpoint)]
