@@ -27,7 +27,7 @@ from pytest_sockets import (
     UnsupportedError,
     _settings,
 )
-from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints import handlers, registry
 from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.problems import explain, raise_problems
 from pytest_sockets._engine.clock import CLOCK
@@ -54,6 +54,12 @@ class SocketsPlugin:
     def pytest_configure(self) -> None:
         """Listen to endpoints being opened."""
         registry.observers.append(self._on_opened)
+        # A handler that raises one of these has failed its test, which must not be skipped for it.
+        handlers.not_failures |= {
+            pytest.skip.Exception,
+            pytest.xfail.Exception,
+            pytest.exit.Exception,
+        }
 
     def pytest_unconfigure(self) -> None:
         """Stop listening."""
@@ -112,6 +118,7 @@ class SocketsPlugin:
         """Put the wire into the report of a failed test."""
         report = yield
         attempt = item.stash.get(ATTEMPT, None)
+        _drop_hint(report)
         style = _report_style(self._config)
         if report.failed and attempt is not None and style != "off":
             endpoints = attempt.endpoints()
@@ -165,6 +172,14 @@ def _add_section(report: pytest.TestReport, title: str, content: str) -> None:
         add(title, content, "-")
     else:
         report.sections.append((title, content))
+
+
+def _drop_hint(report: pytest.TestReport) -> None:
+    # A problem that no line of the test has raised has no traceback, and pytest says of it that all
+    # entries are hidden; there is nothing that --full-trace would add.
+    for link in getattr(report.longrepr, "chain", ()):
+        if str(link[0].extraline).startswith("All traceback entries are hidden"):
+            link[0].extraline = None
 
 
 # -- settings

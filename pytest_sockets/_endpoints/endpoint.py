@@ -19,6 +19,7 @@ from pytest_sockets._wire.errors import EndpointClosedError, EndpointError
 from pytest_sockets._wire.events import Event
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.record import Record, merged
+from pytest_sockets._wire.rendering import show_error
 from pytest_sockets._wire.spool import ByteLog, Spool
 
 E = TypeVar("E", bound="Endpoint")
@@ -189,7 +190,7 @@ class Endpoint:
         with self._lock:
             time = CLOCK.stamp()
             self._problems.append(Problem(time, error, error.__traceback__))
-            text = note or f"{type(error).__name__}: {error}"
+            text = note or show_error(error)
             self._new_record(None).mark(time, "problem", note=text)
             # With the lock: one who raises a signal at the same time would undo its end.
             for signal in self._signals():

@@ -46,9 +46,13 @@ def drive(steps: Steps[R], name: str) -> R:
                 f"could run meanwhile: use `await ….aio.{name}(…)`"
             )
             error.args = (f"{error}{hint}",)
-        raise error.with_traceback(_users_part(error)) from error.__cause__
+        raise error.with_traceback(users_part(error)) from error.__cause__
     except (MismatchError, SocketsError) as error:
-        raise error.with_traceback(_users_part(error)) from error.__cause__
+        raise error.with_traceback(users_part(error)) from error.__cause__
+    except BaseException as error:  # of a handler: a problem that ends this wait
+        if (part := users_part(error)) is None:
+            raise
+        raise error.with_traceback(part)  # noqa: B904  # it is the error being handled
 
 
 async def drive_async(steps: Steps[R]) -> R:
@@ -57,10 +61,14 @@ async def drive_async(steps: Steps[R]) -> R:
     try:
         return await run_async(steps)
     except (WaitTimeout, MismatchError, SocketsError) as error:
-        raise error.with_traceback(_users_part(error)) from error.__cause__
+        raise error.with_traceback(users_part(error)) from error.__cause__
+    except BaseException as error:  # as above
+        if (part := users_part(error)) is None:
+            raise
+        raise error.with_traceback(part)  # noqa: B904  # it is the error being handled
 
 
-def _users_part(error: BaseException) -> TracebackType | None:
+def users_part(error: BaseException) -> TracebackType | None:
     """Return the traceback from the first line that is not ours: none, but of a problem.
 
     A problem was raised before, in a handler of the user's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import final
 
 from pytest_sockets._endpoints.endpoint import DEFAULTS, Endpoint, Settings
@@ -33,6 +34,7 @@ class Gate:
         self._reached = Signal()  # level: how many have come
         self._released = Signal()
         self._users: dict[int, Endpoint] = {}
+        self._among: Sequence[Endpoint] = ()  # all of a factory's: any may be the one to come
 
     def release(self) -> None:
         """Let everybody pass, from now on. Idempotent; does not block."""
@@ -47,6 +49,8 @@ class Gate:
     def wait_reached(self, n: int = 1, *, timeout: float | None = None) -> Steps[None]:
         """Wait until `n` holders, since the gate was made, have come to it.
 
+        A problem of an endpoint that may come to it ends the wait: it is raised.
+
         Raises:
             WaitTimeout: nobody came before the deadline.
         """
@@ -54,7 +58,7 @@ class Gate:
         deadline = self._settings.deadline(timeout)
         late = False
         while self._reached.level < wanted:
-            users = tuple(self._users.values())
+            users = {**self._users, **{id(endpoint): endpoint for endpoint in self._among}}.values()
             for endpoint in users:
                 endpoint._raise_problem()
             if late:
@@ -63,8 +67,11 @@ class Gate:
                 )
                 msg = f"{self.name}: waited {deadline} for somebody to reach it; {came}"
                 raise WaitTimeout(msg)
-            needs = [(endpoint._over(), 1.0) for endpoint in users if not endpoint.is_closed]
+            open_users = [endpoint for endpoint in users if not endpoint.is_closed]
+            needs = [(endpoint._over(), 1.0) for endpoint in open_users]
             late = not (yield Wait(deadline, (self._reached, wanted), *needs))
+            if late and open_users:  # what was sent before the deadline counts
+                yield from open_users[0]._settle()
 
     @property
     def aio(self) -> AsyncGateFace:

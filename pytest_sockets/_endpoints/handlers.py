@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import threading
+import unittest
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -16,16 +18,27 @@ from pytest_sockets._engine.engine import Task
 from pytest_sockets._engine.shells import Worker
 from pytest_sockets._engine.waiting import Steps, Wait
 from pytest_sockets._wire.errors import EndpointError, PeerGoneError
+from pytest_sockets._wire.rendering import show_error
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.connection import Connection
+    from pytest_sockets._endpoints.endpoint import Endpoint
 
 Handler: TypeAlias = (
     "Callable[[Connection], object] | Callable[[AsyncConnection], Awaitable[object]]"
 )
 
-NOT_A_FAILURE = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
-"""What would end more than the test, or nothing, if it were raised there as itself."""
+not_failures: set[type[BaseException]] = {
+    KeyboardInterrupt,
+    SystemExit,
+    GeneratorExit,
+    asyncio.CancelledError,
+    StopIteration,
+    StopAsyncIteration,
+    unittest.SkipTest,
+}
+"""What would end more than the test, or nothing, or skip the test, if it were raised there as
+itself. A test framework adds its own."""
 
 
 class Handlers:
@@ -35,11 +48,18 @@ class Handlers:
         if not callable(handler):
             msg = f"handler must be a function that takes a connection, not {handler!r}"
             raise TypeError(msg)
+        function = _function(handler)
+        self.name = str(getattr(function, "__name__", None) or type(function).__name__)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            msg = f"handler {self.name} has a yield, so a call would not run it: leave that out"
+            raise TypeError(msg)
         self._handler = cast("Callable[[Any], Any]", handler)
-        self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-            getattr(handler, "__call__", None)  # noqa: B004  # an object's own, not whether it can
+        self._is_async = inspect.iscoroutinefunction(function) or (
+            not isinstance(function, type)
+            and inspect.iscoroutinefunction(
+                getattr(function, "__call__", None)  # noqa: B004  # an object's own
+            )
         )
-        self.name = str(getattr(handler, "__name__", None) or handler)
         self._context = contextvars.copy_context()
         self._workers: list[Worker] = []
         self.tasks: list[Task] = []
@@ -86,18 +106,23 @@ class Handlers:
 
     def _take(self, conn: Connection, error: BaseException) -> None:
         endpoint = conn._endpoint
-        if endpoint.is_closed or any(error is problem for problem in endpoint.problems):
-            return  # the end of the test, or a problem that was told already, ended a wait in here
-        if isinstance(error, PeerGoneError):
-            conn._note(f"handler {self.name} ended: {error}")
+        if endpoint.is_closed:
+            return  # the end of the test ended a wait in here
+        parts = _untold(error, endpoint)
+        if not parts:
+            return  # so did a problem that was told already
+        if all(isinstance(part, PeerGoneError) for part in parts):
+            conn._note(f"handler {self.name} ended: {parts[0]}")
             conn._stream.close()
             return
-        if isinstance(error, NOT_A_FAILURE):
-            msg = f"handler {self.name} of {conn._label} raised {type(error).__name__}: {error}"
+        if isinstance(error, tuple(not_failures)):
+            msg = f"handler {self.name} of {conn._label} raised {show_error(error)}"
             wrapped = EndpointError(msg)
             wrapped.__cause__ = error
-            error = wrapped
-        endpoint._add_problem(error)
+            endpoint._add_problem(wrapped)
+        else:
+            where = f"handler {self.name} of connection {conn.index}"
+            endpoint._add_problem(error, f"{where}: {show_error(error)}")
 
     # -- the end
 
@@ -115,11 +140,34 @@ class Handlers:
         return waited
 
     def running(self) -> list[str]:
-        """Name the threads that still run."""
-        return [worker.name for worker in self._workers if worker.is_alive()]
+        """Name the threads and tasks that still run, but for the caller's own."""
+        threads = [worker for worker in self._workers if worker.is_alive() and not worker.is_me()]
+        return [work.name for work in threads] + [
+            task.name for task in self.tasks if not task.is_over
+        ]
 
     def join(self, deadline: Deadline) -> None:
         """Wait for the threads, but not for the caller's own: their verbs have raised."""
         for worker in self._workers:
             if not worker.is_me():
                 worker.join(deadline.remaining())
+
+
+def _function(handler: Any) -> Any:
+    """Return what a partial calls in the end."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return handler
+
+
+def _untold(error: BaseException, endpoint: Endpoint) -> list[BaseException]:
+    """Return what is no problem of the endpoint yet: the error, or what a group of them holds.
+
+    A `TaskGroup` raises what ended a wait in it as part of a group.
+    """
+    if any(error is problem for problem in endpoint.problems):  # an error may have any `==`
+        return []
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [part for member in group.exceptions for part in _untold(member, endpoint)]

@@ -134,12 +134,17 @@ class Plans:
         running = [task for task in tasks if not task.is_over]
         for task in running:
             task.cancel()
-        if running and not server._engine.is_here():
+        if server._engine.is_here():  # closed by an async handler: to wait here would stop it
+            return
+        if running:
             drive(_settled(server), "close")
         if handlers is not None:
             handlers.join(server.settings.deadline(None))
             if running_still := handlers.running():
-                msg = f"{server.name} has closed, but {', '.join(running_still)} still runs"
+                msg = (
+                    f"{server.name} has closed, but {', '.join(running_still)} still runs: "
+                    "only the verbs of our connections end with it"
+                )
                 warnings.warn(msg, ResourceWarning, stacklevel=2)
 
     @property
@@ -158,12 +163,14 @@ def _rest(player: Player) -> MismatchError | None:
     """Return what is left of a script on one connection."""
     step, script = player.step, player.script
     if step is None:
-        return surplus(player) if script._is_strict and player.unread() else None
+        has_surplus = script._is_strict and script._plan.steps and player.unread
+        return surplus(player) if has_surplus else None
     if not script._plan.is_required(player.position):
         return None
     plan = script._plan
     last = len(plan.steps) if plan.required is None else plan.required
     missing = count(last - player.position, "step")
-    what = f"expected {step.wanted}, got {player.got()}" if step.wanted else f"{step} not done"
+    is_wish = step.wanted and step.kind == "receive"
+    what = f"expected {step.wanted}, got {player.got()}" if is_wish else f"{step} not done"
     msg = f"{player.conn._label}, {player.place}: {what}; {missing} left when the test ended"
     return MismatchError(msg)

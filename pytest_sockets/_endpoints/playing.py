@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_sockets._endpoints.faces import users_part
 from pytest_sockets._endpoints.reading import Reading
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.shells import run_async
@@ -12,10 +14,9 @@ from pytest_sockets._engine.waiting import Steps, Wait
 from pytest_sockets._wire.errors import (
     MismatchError,
     PeerGoneError,
-    SocketsError,
     WaitTimeout,
 )
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import WINDOW, count, show
 from pytest_sockets._wire.script import Step
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ async def play(player: Player) -> None:
     endpoint = conn._endpoint
     try:
         await run_async(_play(player))
-    except (AssertionError, SocketsError) as error:
+    except asyncio.CancelledError:  # the endpoint ends
+        raise
+    except BaseException as error:  # a reply function may call pytest.fail()
         if not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
-            endpoint._add_problem(error.with_traceback(None))
-    except Exception as error:
-        endpoint._add_problem(error)  # of a reply function, which is the user's
+            endpoint._add_problem(error.with_traceback(users_part(error)))
     finally:
         player.is_over = True
 
@@ -46,6 +47,7 @@ def _play(player: Player) -> Steps[None]:
     while (yield from _has_step(player)):
         step = player.step
         assert step is not None
+        player.start = player.conn._consumed
         try:
             yield from _first_byte(player, step)
             result = yield from _verb(player, step)
@@ -65,7 +67,12 @@ def _play(player: Player) -> Steps[None]:
 def _has_step(player: Player) -> Steps[bool]:
     """Wait for a next step; `False` at the end of the connection."""
     script, conn = player.script, player.conn
-    while player.step is None:
+    while True:
+        # Before the look at the steps: the test may be writing them just now.
+        is_complete = script._plan.is_complete
+        age = CLOCK.patience() - script._written_at
+        if player.step is not None:
+            return True
         conn._endpoint._raise_problem()
         if conn._endpoint.is_closed or not conn._stream.is_open:
             return False
@@ -73,23 +80,21 @@ def _has_step(player: Player) -> Steps[bool]:
         written = (script._written, player.position + 1.0)
         end = (conn._endpoint._over(), 1.0)
         more = ((conn._stream.received, size + 1.0), (conn._stream.ended, 1.0))
-        if player.unread() and (yield from _by_rule(player, None)):
+        if player.unread and (yield from _by_rule(player, None)):
             continue
-        if script._is_strict and player.unread():
-            age = CLOCK.patience() - script._written_at
-            if age >= GRACE or not script._plan.steps:
+        if script._is_strict and player.unread and script._plan.steps:
+            if is_complete or age >= GRACE:
                 raise surplus(player)
             yield Wait(Deadline(GRACE - age), written, end)
         elif conn._stream.peer_ended or conn._stream.ended.level:
             yield Wait(Deadline(FOREVER), written, end)
         else:
             yield Wait(Deadline(FOREVER), written, end, *more)
-    return True
 
 
 def _by_rule(player: Player, timeout: float | None) -> Steps[bool]:
     """Have a rule answer what no step matches; `False` where none can."""
-    if not len(player.rules) or not player.unread():
+    if not len(player.rules) or not player.unread:
         return False
     conn = player.conn
     deadline = conn._endpoint._deadline(player.script._timeout if timeout is None else timeout)
@@ -111,11 +116,14 @@ def _by_rule(player: Player, timeout: float | None) -> Steps[bool]:
 
 def surplus(player: Player) -> MismatchError:
     """Return the error of bytes that come after the last step."""
-    unread = player.unread()
+    conn, size = player.conn, player.unread
     steps = player.script._plan.steps
+    with conn._endpoint._lock:  # no more than a message shows: it may be a flood
+        unread = conn._log.read(conn._consumed, conn._consumed + WINDOW)
+    more = " …" if size > len(unread) else ""
     msg = (
-        f"{player.conn._label}, after the last of {count(len(steps), 'step')}: expected nothing "
-        f"more, got {show(unread)} ({count(len(unread), 'byte')}); strict=False allows it"
+        f"{conn._label}, after the last of {count(len(steps), 'step')}: expected nothing "
+        f"more, got {show(unread)}{more} ({count(size, 'byte')}); strict=False allows it"
     )
     return MismatchError(msg)
 
@@ -126,7 +134,7 @@ def _first_byte(player: Player, step: Step) -> Steps[None]:
         return
     conn, script = player.conn, player.script
     stream = conn._stream
-    while not player.unread() and stream.peer_ended is None and stream.is_open:
+    while not player.unread and stream.peer_ended is None and stream.is_open:
         conn._endpoint._raise_problem()
         steps = len(script._plan.steps)
         has_begun = bool(conn._log.size or stream.record.sent.size)
@@ -148,7 +156,7 @@ def _verb(player: Player, step: Step) -> Steps[Any]:
         return conn.reset()
     options = dict(step.options)
     if step.kind != "wait":
-        options["timeout"] = player.script._timeout if step.timeout is None else step.timeout
+        options["timeout"] = player.timeout(step)
     if step.verb == "expect":
         options.setdefault("until", None)
         return (yield from Reading._expect(conn, *step.arguments, **options))
@@ -160,18 +168,38 @@ def _may_leave(player: Player, step: Step) -> bool:
     """Whether what happened is only that the peer has left, where it may."""
     required = player.script._plan.is_required(player.position)
     has_left = player.conn._stream.peer_ended is not None
-    return not required and has_left and step.may_begin_with(player.unread())
+    return not required and has_left and step.may_begin_with(player.bytes_of_step())
 
 
 def _told(player: Player, step: Step, error: Exception) -> Exception:
     """Return the error with the step's place in front."""
-    label = player.conn._label
-    lines = str(error).removeprefix(label).lstrip(": ").splitlines()
-    if step.wanted:
-        head = f"{label}, {player.place}: expected {step.wanted}, got {player.got()}"
+    conn = player.conn
+    if not step.wanted:
+        why = str(error).removeprefix(conn._label).lstrip(": ")
+        lines = [f"{conn._label}, {player.place}: {step} failed", why]
     else:
-        head = f"{label}, {player.place}: {step} failed"
-    if isinstance(error, MismatchError) and len(lines) > 1:
-        lines = lines[1:]
-    text = "\n".join([head, *(f"  {line.strip()}" for line in lines)])
+        got = player.got()
+        lines = [f"{conn._label}, {player.place}: expected {step.wanted}, got {got}"]
+        if isinstance(error, MismatchError):
+            lines += _details(player, step, str(error))
+        over = conn._why_over("received")
+        if isinstance(error, WaitTimeout):
+            lines.append(f"waited {conn._endpoint._deadline(player.timeout(step))} for it")
+        elif over is not None and over in str(error) and over not in got:
+            lines.append(f"no more can come: {over}")
+    text = "\n  ".join("\n".join(lines).replace("\n  ", "\n").split("\n"))
     return WaitTimeout(text) if isinstance(error, WaitTimeout) else MismatchError(text)
+
+
+def _details(player: Player, step: Step, text: str) -> list[str]:
+    """Return what a mismatch tells beyond what was expected and what came."""
+    if step.verb == "recv_prefixed":
+        return [text.removeprefix(player.conn._label).lstrip(": ")]
+    if step.verb != "expect":
+        return []
+    lines = [line.strip() for line in text.splitlines()[1:]]
+    expected = step.arguments[0]
+    if isinstance(expected, bytes) and len(expected) > 2 * WINDOW:
+        return [line for line in lines if not line.startswith("no more")]  # as aligned windows
+    differences = [line for line in lines if line.startswith("first difference")]
+    return [line for line in differences if not line.endswith("received nothing more")]

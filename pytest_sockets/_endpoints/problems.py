@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from pytest_sockets._endpoints.faces import drive
 from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._wire.rendering import shown_text
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.endpoint import Endpoint
@@ -97,7 +98,7 @@ def _time(problem: Problem) -> int:
 
 def _note_others(shown: BaseException, problems: Sequence[BaseException]) -> None:
     for other in problems:
-        note = f"also: {other}"
+        note = f"also: {shown_text(other)}"
         if other is not shown and note not in getattr(shown, "__notes__", ()):
             shown.add_note(note)
 

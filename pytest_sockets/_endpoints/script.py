@@ -10,13 +10,16 @@ from pytest_sockets._engine.clock import CLOCK, as_seconds
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, expectation
 from pytest_sockets._wire.matching import as_bytes, show_expected
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, seconds, show
 from pytest_sockets._wire.rules import Rules
 from pytest_sockets._wire.script import Kind, Plan, Step
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.connection import Connection
     from pytest_sockets._endpoints.server import StreamServer
+
+SHOWN = 8
+"""Connections that the report tells of for each script."""
 
 
 @final
@@ -151,9 +154,19 @@ class Script:
             raise TypeError(msg)
         if until is not None:
             as_gate(until)._expect(self._server)
-            return self._add("expect_nothing", "wait", options={"until": until}, wanted="nothing")
-        options = {"within": as_seconds(within, name="within")}
-        return self._add("expect_nothing", "wait", options=options, wanted="nothing")
+            return self._add(
+                "expect_nothing",
+                "wait",
+                options={"until": until},
+                wanted=f"nothing until {until.name}",
+            )
+        span = as_seconds(within, name="within")
+        return self._add(
+            "expect_nothing",
+            "wait",
+            options={"within": span},
+            wanted=f"nothing for {seconds(span)}",
+        )
 
     def wait_eof(self, *, timeout: float | None = None) -> Script:
         """Wait for the peer's EOF, whatever comes before it."""
@@ -209,8 +222,9 @@ class Script:
         if save is not None and not isinstance(cast("object", save), str):
             msg = f"save must be a name, under which conn.saved keeps the bytes, not {save!r}"
             raise TypeError(msg)
-        self._plan.add(Step(name, kind, arguments, options or {}, span, save, wanted))
+        # First the time: who sees no new step must not see an old time either.
         self._written_at = CLOCK.patience()
+        self._plan.add(Step(name, kind, arguments, options or {}, span, save, wanted))
         self._written.advance(len(self._plan.steps))
         return self
 
@@ -218,9 +232,13 @@ class Script:
     def _text(self) -> str:
         """How far it has come, for the report."""
         total = len(self._plan.steps)
+        if not total:
+            return f"{self._name}: no steps"
         if not self._players:
             return f"{self._name}, {count(total, 'step')}: nobody connected for it"
-        states = [player.text for player in self._players[:8]]
+        states = [player.text for player in self._players[:SHOWN]]
+        if len(self._players) > SHOWN:
+            states.append(f"and {count(len(self._players) - SHOWN, 'connection')} more")
         return f"{self._name}: {'; '.join(states)}"
 
     def __repr__(self) -> str:
@@ -237,6 +255,7 @@ class Player:
         self.rules = rules
         self.requests = rules.unread()
         self.position = 0
+        self.start = 0  # of what the step may consume
         self.is_over = False
 
     @property
@@ -244,6 +263,10 @@ class Player:
         """The step that is being played; `None` when all that were written are done."""
         steps = self.script._plan.steps
         return steps[self.position] if self.position < len(steps) else None
+
+    def timeout(self, step: Step) -> float | None:
+        """Return the seconds of a step; `None` means the server's."""
+        return self.script._timeout if step.timeout is None else step.timeout
 
     @property
     def place(self) -> str:
@@ -259,14 +282,23 @@ class Player:
             return f"all of {count(len(self.script._plan.steps), 'step')} done on {where}"
         return f"at {self.place} on {where}, {step}"
 
-    def unread(self) -> bytes:
-        """Return what has come and was not consumed."""
-        return self.conn._log.read(self.conn._consumed)
+    @property
+    def unread(self) -> int:
+        """How many bytes have come and were not consumed."""
+        return self.conn._log.size - self.conn._consumed
+
+    def bytes_of_step(self) -> bytes:
+        """Return what the step has consumed in vain, or what there is to consume."""
+        log, start, consumed = self.conn._log, self.start, self.conn._consumed
+        with self.conn._endpoint._lock:  # of the record, too: a sender may be writing to it
+            return log.read(start, consumed if consumed > start else log.size)
 
     def got(self) -> str:
         """Say what there is in place of what was wanted."""
-        unread = self.unread()
+        step = self.step
         over = self.conn._why_over("received")
-        if unread:
-            return show(unread)
+        is_end = step is not None and step.verb in ("expect_reset", "wait_eof")
+        data = b"" if is_end else self.bytes_of_step()
+        if data:
+            return show(data)
         return f"nothing: {over}" if over else "nothing"

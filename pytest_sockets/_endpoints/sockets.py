@@ -302,6 +302,7 @@ class Sockets:
         It is released when the test ends.
         """
         gate = Gate(name=name or self._number("gate"), settings=self._settings)
+        gate._among = self._endpoints
         self._gates.append(gate)
         return gate
 

@@ -139,7 +139,7 @@ class Task:
     ) -> None:
         self._engine = engine
         self._work = work
-        self._name = name
+        self.name = name
         self._context = context
         self._task: asyncio.Task[None] | None = None
         self._is_cancelled = False
@@ -161,7 +161,7 @@ class Task:
             self._engine.tasks.discard(self)
             return
         self._task = self._engine.loop.create_task(
-            self._work, name=self._name, context=self._context
+            self._work, name=self.name, context=self._context
         )
         self._task.add_done_callback(lambda _: self._engine.tasks.discard(self))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.waiting import Latch, Signal, Steps, Waitable
+from pytest_sockets._engine.waiting import Latch, Signal, Steps, Wait, Waitable
 from pytest_sockets._wire.errors import SocketsError
 
 R = TypeVar("R")
@@ -57,7 +57,8 @@ def _block(wait: Waitable) -> bool:
     thread = threading.current_thread()
     wait.arm(latch.open)
     try:
-        if isinstance(thread, Worker):
+        # A hop is no rest: the I/O thread answers it, whatever the peers and the test do.
+        if isinstance(thread, Worker) and isinstance(wait, Wait):
             thread.park(latch)
         return latch.wait(wait.deadline)
     finally:

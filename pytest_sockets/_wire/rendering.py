@@ -29,6 +29,21 @@ def show_value(value: object) -> str:
     )
 
 
+def show_error(error: BaseException) -> str:
+    """Return ``ValueError: its message``, or the type alone where there is no message."""
+    kind, text = type(error).__name__, shown_text(error)
+    return kind if text == kind else f"{kind}: {text}"
+
+
+def shown_text(error: BaseException) -> str:
+    """Return an error's message, or its type where that is empty or cannot be had."""
+    try:
+        text = str(error)
+    except Exception as fault:  # the user's own `__str__`
+        text = f"(its text cannot be shown: {type(fault).__name__})"
+    return text or type(error).__name__
+
+
 def first_difference(expected: bytes, actual: bytes) -> int | None:
     """Return the offset of the first differing byte, `None` where the two are equal.
 

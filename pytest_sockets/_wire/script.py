@@ -57,7 +57,13 @@ class Plan:
         if step.save is not None and not cast("object", step.save):
             msg = "save='' is no name: give the name under which conn.saved keeps the bytes"
             raise ValueError(msg)
-        for before in self.steps:
+        for number, before in enumerate(self.steps, 1):
+            if step.save is not None and step.save == before.save:
+                msg = (
+                    f"save={step.save!r} is taken by step {number}, {before}: "
+                    "conn.saved keeps one value of a name"
+                )
+                raise ValueError(msg)
             if before.verb in ENDS_ALL:
                 msg = f"{step} cannot follow {before}: that ends the connection"
                 raise ValueError(msg)
@@ -68,6 +74,11 @@ class Plan:
                 msg = f"{step} cannot follow {before}: no more can come after it"
                 raise ValueError(msg)
         self.steps.append(step)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no step can follow any more."""
+        return bool(self.steps) and self.steps[-1].verb in ENDS_ALL
 
     def make_optional(self) -> None:
         """Let the peer leave from here on."""
@@ -86,4 +97,7 @@ def _shown(value: Any) -> str:
         return show(value)
     if isinstance(value, re.Pattern):
         return f"re.compile({cast('re.Pattern[bytes]', value).pattern!r})"
+    name = getattr(value, "name", None)  # a gate's: how it stands now is not what the step says
+    if isinstance(name, str):
+        return name
     return show_value(value)

@@ -38,6 +38,7 @@ def an_event(event: Event) -> None:
         "reset_sent",
         "closed",
         "problem",
+        "note",
     ] = event.kind
     assert kind
 
