@@ -94,14 +94,17 @@ def test_named(unix_server, sockets, raw_client):
 @pytest.mark.parametrize(
     ("arguments", "fixture", "sentence"),
     [
-        ("tls=True", "tcp_server", "it takes timeout= and family=, not tls="),
-        ("5", "tcp_server", "it takes timeout= and family=, not 5"),
+        ("tls=True", "tcp_server", "it takes timeout=, family= and strict=, not tls="),
+        ("5", "tcp_server", "it takes timeout=, family= and strict=, not 5"),
         ("timeout='x'", "tcp_server", "timeout must be a number of seconds, not str 'x'"),
         (
             "timeout=-1",
             "sockets",
             "timeout must be a number of seconds, 0 or more and finite, not -1",
         ),
+        ("strict='no'", "tcp_server", "strict must be True or False, not 'no'"),
+        ("strict=None", "sockets", "strict must be True or False, not None"),
+        ("strict=0", "sockets", "strict must be True or False, not 0"),
         (
             "family='ipx'",
             "sockets",
