@@ -46,8 +46,8 @@ class Holding(Reading):
             yield from self._silent(Deadline(span), f"for {seconds(span)}")
             return
         gate = as_gate(until)
-        gate._arrive(self._endpoint)
         deadline = self._patience(timeout)
+        gate._arrive(self._endpoint)
         name = f"until {gate.name}"
         while not gate.is_released:
             if (yield from self._silent(deadline, name, (gate._released, 1))):
@@ -95,9 +95,9 @@ class Holding(Reading):
                 handler.
         """
         wanted = as_gate(gate)
+        deadline = self._patience(timeout)
         self._check_inline("hold")
         wanted._arrive(self._endpoint)
-        deadline = self._patience(timeout)
         while not wanted.is_released:
             self._endpoint._raise_problem()
             if self._endpoint.is_closed:

@@ -346,9 +346,9 @@ class Sockets:
     def close(self) -> None:
         """Close all endpoints, the newest first. Idempotent; does not block."""
         self._is_closed = True
-        for gate in self._gates:
-            gate.release()
         with ExitStack() as stack:  # one that fails to close does not keep the others open
+            for gate in self._gates:  # last: who holds at one is told that its endpoint is closed
+                stack.callback(gate.release)
             for endpoint in self._endpoints:
                 stack.callback(endpoint.close)
 

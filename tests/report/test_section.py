@@ -49,8 +49,12 @@ class Shown:
     name: str = "tcp_server"
     summary: tuple[str, str] = ("tcp 127.0.0.1:40213", "1 connection")
     records: tuple[Record, ...] = ()
+    notes: tuple[str, ...] = ()
     held: int = 0
     clock: list[int] = field(default_factory=lambda: [10**12])
+
+    def _notes(self) -> list[str]:
+        return list(self.notes)
 
     @property
     def _lock(self) -> AbstractContextManager[object]:
@@ -286,3 +290,12 @@ def test_a_chunk_of_megabytes_makes_a_short_report() -> None:
     for _ in range(HEAD + TAIL):
         record.add_received(server.now(), BULK)
     assert len(report(server).splitlines()) == 2 + (HEAD + TAIL) * (DUMP_ROWS + 1)
+
+
+def test_what_was_planned_stands_below_what_happened() -> None:
+    shown = Shown(notes=("script 1: at step 1 of 2 on connection 0", "a rule never fired"))
+    shown.record().mark(shown.now(), "accepted", peer=("127.0.0.1", 1))
+    assert text([shown], with_bytes=True).splitlines()[-2:] == [
+        "  script 1: at step 1 of 2 on connection 0",
+        "  a rule never fired",
+    ]
