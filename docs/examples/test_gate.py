@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 
-def download(address, report=lambda size: None):
-    """Return what a server sends, and report how much of it has come."""
-    content = b""
-    with socket.create_connection(address) as sock:
+def download(address, report=lambda number: None):
+    """Return the lines that a server sends, and report how many have come."""
+    lines = []
+    with socket.create_connection(address) as sock, sock.makefile("rb") as stream:
         sock.sendall(b"GET\n")
-        while chunk := sock.recv(1000):
-            content += chunk
-            report(len(content))
-    return content
+        for line in stream:
+            lines.append(line)
+            report(len(lines))
+    return lines
 
 
 def download_all(addresses):
@@ -33,29 +33,29 @@ def beside():
 
 def test_progress_is_reported_before_the_end(beside, tcp_server, sockets):
     half = sockets.gate(name="half")
-    tcp_server.script().expect(b"GET\n").send(b"hello, ").hold(half).send(b"world").close()
-    sizes = queue.SimpleQueue()
+    tcp_server.script().expect(b"GET\n").send(b"one\n").hold(half).send(b"two\n").close()
+    numbers = queue.SimpleQueue()
 
-    content = beside(download, tcp_server.address, sizes.put)
+    lines = beside(download, tcp_server.address, numbers.put)
     half.wait_reached()
-    assert sizes.get(timeout=10) == len(b"hello, ")
-    assert not content.done()
+    assert numbers.get(timeout=10) == 1
+    assert not lines.done()
 
     half.release()
-    assert content.result() == b"hello, world"
+    assert lines.result() == [b"one\n", b"two\n"]
 
 
 def test_both_downloads_run_at_once(beside, sockets):
     both = sockets.gate(name="both")
     servers = [sockets.tcp_server() for _ in range(2)]
     for server in servers:
-        server.script().expect(b"GET\n").hold(both).send(b"hello").close()
+        server.script().expect(b"GET\n").hold(both).send(b"one\n").close()
 
-    contents = beside(download_all, [server.address for server in servers])
+    downloads = beside(download_all, [server.address for server in servers])
     both.wait_reached(2)
 
     both.release()
-    assert contents.result() == [b"hello", b"hello"]
+    assert downloads.result() == [[b"one\n"], [b"one\n"]]
 
 
 def test_a_handler_holds(beside, tcp_server, sockets):
@@ -65,10 +65,10 @@ def test_a_handler_holds(beside, tcp_server, sockets):
     def answer(conn):
         conn.expect(b"GET\n")
         conn.hold(asked)
-        conn.send(b"hello")
+        conn.send(b"one\n")
 
-    content = beside(download, tcp_server.address)
+    lines = beside(download, tcp_server.address)
     asked.wait_reached()
     asked.release()
 
-    assert content.result() == b"hello"
+    assert lines.result() == [b"one\n"]
