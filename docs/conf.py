@@ -11,6 +11,7 @@ import pytest_sockets
 from pytest_sockets._endpoints.connection import AsyncConnectionFace, Connection
 from pytest_sockets._endpoints.datagrams import AsyncDatagramFace, DatagramEndpoint
 from pytest_sockets._endpoints.faces import Twin
+from pytest_sockets._endpoints.gate import AsyncGateFace, Gate
 from pytest_sockets._endpoints.server import AsyncServerFace, StreamServer
 from pytest_sockets._endpoints.sockets import AsyncSocketsFace, Sockets
 
@@ -82,6 +83,7 @@ def _show_twins() -> None:
     faces = {
         AsyncConnectionFace: Connection,
         AsyncDatagramFace: DatagramEndpoint,
+        AsyncGateFace: Gate,
         AsyncServerFace: StreamServer,
         AsyncSocketsFace: Sockets,
     }
@@ -113,7 +115,9 @@ def _restore(app, what, name, obj, options, lines) -> None:
         lines[:] = _whole[name]
 
 
-NOT_MADE_BY_USERS = {"pytest_sockets.Connection", "pytest_sockets.Endpoint"}
+NOT_MADE_BY_USERS = {
+    f"pytest_sockets.{name}" for name in ("AsyncConnection", "Connection", "Endpoint", "Script")
+}
 
 
 def _sign(app, what, name, obj, options, signature, returns):

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 REPORTS = ("full", "short", "off")
 MARKER = (
-    "sockets(timeout=None, family=None): for the socket fixtures of this test: seconds that a wait "
-    "takes at most; ipv4, ipv6, dual or unix for those that can have any"
+    "sockets(timeout=None, family=None, strict=True): for the socket fixtures of this test: "
+    "seconds that a wait takes at most; ipv4, ipv6, dual or unix for those that can have any; "
+    "whether scripts are strict"
 )
 
 

@@ -34,7 +34,7 @@ from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._report import section
 
 FACTOR_VARIABLE = "PYTEST_SOCKETS_TIMEOUT_FACTOR"
-MARKER_ARGUMENTS = ("timeout", "family")
+MARKER_ARGUMENTS = ("timeout", "family", "strict")
 E = TypeVar("E", bound=Endpoint)
 LOOPBACKS = ["127.0.0.1", "::1"]
 
@@ -218,8 +218,8 @@ def _marked(item: pytest.Item) -> dict[str, Any]:
         unknown = [repr(arg) for arg in mark.args]
         unknown += [f"{key}=" for key in mark.kwargs if key not in MARKER_ARGUMENTS]
         if unknown:
-            known = " and ".join(f"{key}=" for key in MARKER_ARGUMENTS)
-            msg = f"it takes {known}, not {', '.join(unknown)}"
+            *first, last = [f"{key}=" for key in MARKER_ARGUMENTS]
+            msg = f"it takes {', '.join(first)} and {last}, not {', '.join(unknown)}"
             raise TypeError(msg)
         for key, value in mark.kwargs.items():
             merged.setdefault(key, value)
@@ -264,6 +264,7 @@ def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
         marked = _marked(item)
         if marked.get("timeout") is not None:
             settings = replace(settings, timeout=marked["timeout"])
+        settings = replace(settings, strict=marked.get("strict", settings.strict))
         sockets = Sockets(settings, family=marked.get("family"), seed=_seed(item))
     except (TypeError, ValueError) as error:
         raise _bad_marker(error) from None

@@ -17,6 +17,7 @@ from pytest_sockets._endpoints.faces import Face, Twin
 
 NAMES = [
     "Address",
+    "AsyncConnection",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -28,8 +29,10 @@ NAMES = [
     "EndpointClosedError",
     "EndpointError",
     "Event",
+    "Gate",
     "MismatchError",
     "PeerGoneError",
+    "Script",
     "Settings",
     "SilentServer",
     "SocketPair",

@@ -18,6 +18,25 @@ def anyio_backend(request):
 
 
 @pytest.mark.anyio
+async def test_a_scripted_conversation(tcp_server):
+    tcp_server.script().expect(b"hello, Ann\n").send(b"hello yourself\n").expect_eof()
+
+    assert await greet(tcp_server.address, "Ann") == "hello yourself"
+
+
+@pytest.mark.anyio
+async def test_a_client_that_gives_up(tcp_server, sockets):
+    asked = sockets.gate(name="asked")
+    tcp_server.script().expect(b"hello, Ann\n").hold(asked).expect_eof()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(greet, tcp_server.address, "Ann")
+        await asked.aio.wait_reached()
+        tasks.cancel_scope.cancel()
+    asked.release()
+
+
+@pytest.mark.anyio
 async def test_a_conversation(tcp_server):
     async with anyio.create_task_group() as tasks:
 

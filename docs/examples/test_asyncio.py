@@ -20,6 +20,12 @@ def test_an_echo(echo_server):
     echo_server.assert_received(b"hello, Ann\n")
 
 
+def test_a_scripted_conversation(tcp_server):
+    tcp_server.script().expect(b"hello, Ann\n").send(b"hello yourself\n").expect_eof()
+
+    assert asyncio.run(greet(tcp_server.address, "Ann")) == "hello yourself"
+
+
 async def be_friendly(server):
     with await server.aio.accept() as conn:
         await conn.aio.expect(b"hello, Ann\n")
@@ -35,23 +41,17 @@ def test_a_conversation(tcp_server):
     assert answer == "hello yourself"
 
 
-async def ask_for_ever(address):
-    reader, writer = await asyncio.open_connection(*address)
-    try:
-        await reader.readline()
-    finally:
-        writer.close()
-        await writer.wait_closed()
+def test_a_cancelled_client_closes_its_connection(tcp_server, sockets):
+    asked = sockets.gate(name="asked")
+    tcp_server.script().expect(b"hello, Ann\n").hold(asked).expect_eof()
 
-
-def test_a_cancelled_client_closes_its_connection(silent_server):
     async def cancel_it():
-        client = asyncio.create_task(ask_for_ever(silent_server.address))
-        connection = await silent_server.aio.accept()
+        client = asyncio.create_task(greet(tcp_server.address, "Ann"))
+        await asked.aio.wait_reached()
         client.cancel()
-        await connection.aio.wait_eof()
         with pytest.raises(asyncio.CancelledError):
             await client
+        asked.release()
 
     asyncio.run(cancel_it())
 

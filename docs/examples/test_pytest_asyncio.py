@@ -18,6 +18,14 @@ async def greet(address, name):
 
 
 @pytest.mark.asyncio
+async def test_a_scripted_conversation(tcp_server):
+    tcp_server.script().expect(b"hello, Ann\n").send(b"hello yourself\n").expect_eof()
+
+    assert await greet(tcp_server.address, "Ann") == "hello yourself"
+    await tcp_server.aio.assert_received(b"hello, Ann\n")
+
+
+@pytest.mark.asyncio
 async def test_a_conversation(tcp_server):
     client = asyncio.create_task(greet(tcp_server.address, "Ann"))
 

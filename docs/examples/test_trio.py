@@ -12,6 +12,12 @@ async def greet(address, name):
         return (await stream.receive_some()).decode().strip()
 
 
+def test_a_scripted_conversation(tcp_server):
+    tcp_server.script().expect(b"hello, Ann\n").send(b"hello yourself\n").expect_eof()
+
+    assert trio.run(greet, tcp_server.address, "Ann") == "hello yourself"
+
+
 def test_a_conversation(tcp_server):
     answers = []
 

@@ -6,7 +6,7 @@ import os
 import threading
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 from pytest_sockets._endpoints import problems, registry
 from pytest_sockets._endpoints.faces import drive
@@ -38,7 +38,8 @@ class Settings:
     timeout_factor: float = 1.0
     """Multiplies every timeout, on slow machines."""
     strict: bool = True
-    """Whether scripts are strict where they do not say."""
+    """Whether scripts that do not say are strict: bytes after a script's last step, and connections
+    without a plan beside scripts, are then problems."""
     record_limit: int = 64 * 1024 * 1024
     """Bytes of an endpoint's record kept in memory; what is beyond goes to a temporary file."""
 
@@ -49,6 +50,9 @@ class Settings:
                 f"timeout_factor must be above 0, not {self.timeout_factor}: it multiplies timeouts"
             )
             raise ValueError(msg)
+        if not isinstance(cast("object", self.strict), bool):
+            msg = f"strict must be True or False, not {self.strict!r}"
+            raise TypeError(msg)
         count_of(self.record_limit, name="record_limit")
 
     def deadline(self, timeout: float | None) -> Deadline:

@@ -8,6 +8,7 @@ from typing import final
 
 from pytest_sockets._endpoints.endpoint import DEFAULTS, Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
+from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
 from pytest_sockets._wire.errors import WaitTimeout
 from pytest_sockets._wire.framing import positive
@@ -33,12 +34,32 @@ class Gate:
         self._lock = threading.Lock()
         self._reached = Signal()  # level: how many have come
         self._released = Signal()
+        self._released_at = 0  # nanoseconds; 0 is not yet
         self._users: dict[int, Endpoint] = {}
         self._among: Sequence[Endpoint] = ()  # all of a factory's: any may be the one to come
 
     def release(self) -> None:
-        """Let everybody pass, from now on. Idempotent; does not block."""
+        """Let everybody pass, from now on. Idempotent.
+
+        First all that has been sent to those who come here is brought into their records: it came
+        before the release, and what is sent after this call came later.
+        """
+        __tracebackhide__ = True
+        try:
+            for endpoint in [user for user in self._users.values() if not user.is_closed][:1]:
+                endpoint._sync()  # one of them: the I/O thread reads for all
+        finally:
+            self._open()
+
+    def _open(self) -> None:
+        with self._lock:
+            if not self._released_at:
+                self._released_at = CLOCK.stamp()
         self._released.finish()
+
+    def _was_released_before(self, time: int) -> bool:
+        """Whether it was open at a time, in nanoseconds."""
+        return 0 < self._released_at < time
 
     @property
     def is_released(self) -> bool:

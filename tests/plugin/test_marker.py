@@ -72,6 +72,47 @@ class TestClass:
     ).assert_outcomes(passed=5)
 
 
+def test_the_marker_makes_scripts_strict_or_not(run: Inner) -> None:
+    result = run("""
+import socket
+import pytest
+
+pytestmark = pytest.mark.sockets(strict=False)
+
+def talk(server):
+    server.script().expect(b"hello").send(b"goodbye")
+    with socket.create_connection(server.address) as sock:
+        sock.sendall(b"hello, hello")
+        assert sock.recv(100) == b"goodbye"
+        socket.create_connection(server.address).close()
+
+def test_lenient(tcp_server, sockets):
+    talk(tcp_server)
+    talk(sockets.tcp_server())
+    assert not tcp_server.settings.strict
+
+@pytest.mark.sockets(strict=True)
+def test_strict(tcp_server):
+    assert tcp_server.settings.strict
+    talk(tcp_server)
+
+@pytest.mark.sockets(timeout=4)
+def test_each_by_itself(tcp_server):
+    assert not tcp_server.settings.strict
+""")
+    result.assert_outcomes(passed=2, failed=1)
+    shown = reports(result)["test_strict"]
+    assert "after the last of 2 steps: expected nothing more, got b', hello'" in shown
+    assert "connection 1 had no plan" in shown
+
+
+def test_without_the_marker_scripts_are_strict(run_plain: Inner) -> None:
+    run_plain("""
+def test_default(tcp_server):
+    assert tcp_server.settings.strict
+""").assert_outcomes(passed=1)
+
+
 @needs_ipv6
 def test_the_family_is_for_endpoints_that_can_have_any(run_plain: Inner) -> None:
     run_plain("""
@@ -94,14 +135,17 @@ def test_named(unix_server, sockets, raw_client):
 @pytest.mark.parametrize(
     ("arguments", "fixture", "sentence"),
     [
-        ("tls=True", "tcp_server", "it takes timeout= and family=, not tls="),
-        ("5", "tcp_server", "it takes timeout= and family=, not 5"),
+        ("tls=True", "tcp_server", "it takes timeout=, family= and strict=, not tls="),
+        ("5", "tcp_server", "it takes timeout=, family= and strict=, not 5"),
         ("timeout='x'", "tcp_server", "timeout must be a number of seconds, not str 'x'"),
         (
             "timeout=-1",
             "sockets",
             "timeout must be a number of seconds, 0 or more and finite, not -1",
         ),
+        ("strict='no'", "tcp_server", "strict must be True or False, not 'no'"),
+        ("strict=None", "sockets", "strict must be True or False, not None"),
+        ("strict=0", "sockets", "strict must be True or False, not 0"),
         (
             "family='ipx'",
             "sockets",

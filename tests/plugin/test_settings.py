@@ -173,4 +173,4 @@ def test_help_shows_the_settings(run_plain: Inner) -> None:
 
 def test_markers_show_ours(run_plain: Inner) -> None:
     shown = run_plain("", "--markers").stdout
-    shown.fnmatch_lines("@pytest.mark.sockets(timeout=None, family=None): *")
+    shown.fnmatch_lines("@pytest.mark.sockets(timeout=None, family=None, strict=True): *")

@@ -1,0 +1,65 @@
+"""`expect_nothing(until=gate)`: what was sent before the release counts, what comes later not."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from pytest_sockets import Gate, MismatchError, Sockets, TCPServer
+from threads import eager_threads
+
+ROUNDS = 50
+"""Half of the runs went wrong while the release itself was not a moment in the record."""
+
+
+def test_what_is_sent_after_the_release_is_for_the_next_step(sockets: Sockets) -> None:
+    server = sockets.tcp_server()
+    with eager_threads():
+        for _ in range(ROUNDS):
+            gate = sockets.gate()
+            server.script().expect_nothing(until=gate).expect(b"hello").send(b"goodbye").close()
+            with socket.create_connection(server.address) as client:
+                gate.wait_reached()
+                gate.release()
+                client.sendall(b"hello")
+                assert client.recv(100) == b"goodbye"
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_what_was_sent_before_the_release_is_a_mismatch() -> None:
+    with eager_threads():
+        for _ in range(ROUNDS):
+            with pytest.raises(MismatchError, match=r"until gate, but 5 bytes came: b'hello'"):
+                tell_before_the_release()
+
+
+def tell_before_the_release() -> None:
+    gate = Gate()
+    with TCPServer() as server:
+        server.script().expect_nothing(until=gate).expect(b"hello")
+        with socket.create_connection(server.address) as client:
+            gate.wait_reached()
+            client.sendall(b"hello")
+            gate.release()
+
+
+def test_a_gate_that_was_open_before_lets_pass_what_came_after(sockets: Sockets) -> None:
+    server, gate = sockets.tcp_server(), sockets.gate()
+    gate.release()
+    with socket.create_connection(server.address) as client:
+        client.sendall(b"hello")
+        conn = server.accept()
+        conn.expect_nothing(until=gate)
+        conn.expect(b"hello")
+
+
+def test_a_verb_sees_what_came_before_the_release(sockets: Sockets) -> None:
+    server, gate = sockets.tcp_server(), sockets.gate()
+    with socket.create_connection(server.address) as client:
+        conn = server.accept()
+        client.sendall(b"hello")
+        conn.received  # noqa: B018  # brings it into the record
+        gate.release()
+        with pytest.raises(MismatchError, match="5 bytes came"):
+            conn.expect_nothing(until=gate)
