@@ -39,11 +39,15 @@ TARGET = socket.inet_aton("16.17.18.19") + struct.pack(">H", 80)
 
 @mutations(
     (r"\x05\x02\x00\x02", r"\x05\x01\x02", r"step 1 of 9: expected b'\\x05\\x01\\x02', got "),
-    ("x05\\x02\")", "x05\\x00\")", r"step 3 of 9: expected b'\\x01\\x04user.*, got b'\\x05\\x01"),
+    ('x05\\x02")', 'x05\\x00")', r"step 3 of 9: expected b'\\x01\\x04user.*, got b'\\x05\\x01"),
     (r"04pass", r"04past", r"first difference at byte 10: expected 0x74 't', received 0x73 's'"),
     (r'.send(b"\x01\x00")', "", r"step 4 of 8: .*\n.*waited 1 s for b'\\x05\\x01\\x00\\x01"),
     (r"x01\x00", r"x01\x01", r"SOCKS5 authentication failed"),
-    ("x01\" + TARGET).send", "x03\" + TARGET).send", r"step 5 of 9: (.*\n)+.* at byte 3: expected 0x03"),
+    (
+        'x01" + TARGET).send',
+        'x03" + TARGET).send',
+        r"step 5 of 9: (.*\n)+.* at byte 3: expected 0x03",
+    ),
     (r'send(b"\x05\x00', r'send(b"\x05\x05', "Connection refused"),
     ('"GET"', '"HEAD"', r"step 7 of 9: expected .*, got b'HEAD"),
     ("send(HTTP)", "send(HTTP[9:])", "BadStatusLine"),
