@@ -1,0 +1,69 @@
+"""redis-py's tests of connecting, over TCP and over a unix socket."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from mutants import mutations
+from pytest_sockets import Connection, Sockets, StreamServer
+
+NAME = "test-suite-client"
+SETNAME = [b"CLIENT", b"SETNAME", NAME.encode()]
+
+
+def command(conn: Connection) -> list[bytes]:
+    """Read a command, an array of bulk strings, however the stream was cut."""
+    words = int(conn.recv_line().removeprefix(b"*"))
+    lengths = (int(conn.recv_line().removeprefix(b"$")) for _ in range(words))
+    return [conn.recv_exactly(length + 2).removesuffix(b"\r\n") for length in lengths]
+
+
+def connection(server: StreamServer) -> redis.Connection:
+    if server.family == "unix":
+        return redis.UnixDomainSocketConnection(server.path, client_name=NAME, protocol=2)
+    return redis.Connection(server.host, server.port, client_name=NAME, protocol=2)
+
+
+@pytest.mark.parametrize("family", ["ipv4", "unix"])
+@mutations(
+    ("== SETNAME", "== [b'CLIENT', b'GETNAME']", "ResponseError"),
+    ("+OK", "+NO", "ConnectionError: Error setting client name"),
+    ("-ERR", "?ERR", "InvalidResponse"),
+    ("while True:", "if True:", "Connection closed by server"),
+    ("conn.send(", r"conn.send(b'-ERR\r\n'); conn.send(", "ResponseError"),
+    ("client.connect()", "pass", r"waited 1 s for b'\$7\\r\\nSETNAME"),
+    (
+        "connect()",
+        "connect(); client.send_command('PING'); client.read_response()",
+        "ResponseError",
+    ),
+    ("SETNAME\\r", "GETNAME\\r", r"expected  b'\$7\\r\\nGETNAME\\r\\n\$17"),
+)
+def test_connect(sockets: Sockets, family: str) -> None:
+    server = sockets.stream_server(family=family)
+
+    @server.serve
+    def answer(conn: Connection) -> None:
+        while True:
+            conn.send(b"+OK\r\n" if command(conn) == SETNAME else b"-ERR\r\n")
+
+    client = connection(server)
+    client.connect()
+    client.disconnect()
+    server.assert_received(contains=b"$7\r\nSETNAME\r\n$17\r\ntest-suite-client\r\n")
+
+
+@pytest.mark.parametrize("family", ["ipv4", "unix"])
+def test_commands_may_be_split_or_pipelined(sockets: Sockets, family: str) -> None:
+    server = sockets.stream_server(family=family)
+    server.serve(lambda conn: [conn.send(b":%d\r\n" % len(command(conn))) for _ in range(3)])
+    packer = connection(server)
+    commands = [["GET", "a\r\n"], ["CLIENT", "SETNAME", NAME], ["SET", "b", ""]]
+    packed = b"".join(packer.pack_commands(commands))
+    client = sockets.connect(server.address)
+    client.send(packed[:-1])
+    client.expect(b":2\r\n:3\r\n")
+    client.send(packed[-1:])
+    client.expect(b":3\r\n")
+    client.expect_eof()
