@@ -1,5 +1,6 @@
 """Real socket endpoints for tests: ready, recorded, bounded. The public names, and nothing else."""
 
+from pytest_sockets._endpoints.capabilities import capabilities
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagram_peer import (
     DatagramPeer,
@@ -19,6 +20,7 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._engine.peer import PeerCredentials, PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
     EndpointError,
@@ -44,7 +46,9 @@ __all__ = [
     "EndpointError",
     "Event",
     "MismatchError",
+    "PeerCredentials",
     "PeerGoneError",
+    "PeerState",
     "Settings",
     "SilentServer",
     "SocketPair",
@@ -58,6 +62,7 @@ __all__ = [
     "UnixServer",
     "UnsupportedError",
     "WaitTimeout",
+    "capabilities",
 ]
 
 for _name in __all__:
