@@ -29,7 +29,9 @@ NAMES = [
     "EndpointError",
     "Event",
     "MismatchError",
+    "PeerCredentials",
     "PeerGoneError",
+    "PeerState",
     "Settings",
     "SilentServer",
     "SocketPair",
@@ -43,6 +45,7 @@ NAMES = [
     "UnixServer",
     "UnsupportedError",
     "WaitTimeout",
+    "capabilities",
 ]
 
 FIXTURES = [

@@ -7,7 +7,7 @@ from typing import Any, cast, final, overload
 
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.faces import Face, Twin, drive_async, verb
-from pytest_sockets._endpoints.sending import Sending
+from pytest_sockets._endpoints.passing import Passing
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.matching import MISSING, claim
@@ -15,7 +15,7 @@ from pytest_sockets._wire.rendering import count, show
 
 
 @final
-class Connection(Sending):
+class Connection(Passing):
     """One accepted or opened stream, recorded.
 
     `sent` and `received` are seen from here. Bytes that a verb did not consume are there for the

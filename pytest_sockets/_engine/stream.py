@@ -78,8 +78,8 @@ class Stream:
         self.sent = Signal()  # level: bytes the kernel took
         self.peer_end = Signal()  # finished by EOF, reset, or our own end
         self.ended = Signal()  # finished when our FIN is out
-        self.credentials = credentials_of(sock)
         self.descriptors = Descriptors() if sock.family == AF_UNIX else None
+        self.credentials = None if self.descriptors is None else credentials_of(sock)
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
