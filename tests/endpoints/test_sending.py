@@ -2,12 +2,17 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from processes import HANGS, run_quietly
+from programs import program
 from pytest_sockets import (
     Connection,
     EndpointClosedError,
@@ -25,6 +30,7 @@ from stream_ends import FOREVER, Background, Ends, abort, plain_client, read_to_
 
 pytestmark = pytest.mark.timeout(120)
 
+SUPPORT = str(Path(__file__).parents[1] / "support")
 RUNS = int(os.environ.get("PYTEST_SOCKETS_REPEAT", "10"))
 PIECES = [b"HTTP/1.1 2", b"00 OK\r", b"\n", b"Content-Length: 2000\r\n", b"\r", b"\n", b"x" * 2000]
 FAMILIES = ["ipv4", "ipv6", "dual", "unix"]
@@ -347,3 +353,68 @@ def test_bad_input_is_named(
     with pytest.raises(kind, match=text.replace("(", r"\(")):
         call(pair.peer)
     assert pair.peer.sent == b""
+
+
+# -- network namespaces
+
+ELSEWHERE = """
+import ctypes, os, socket, sys
+from pytest_sockets import Sockets, UnsupportedError
+from recv_spy import spying
+
+with Sockets() as sockets:
+    server = sockets.tcp_server()
+    with spying(server.address) as spy:
+        conn = server.accept()
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(0x40000000):  # CLONE_NEWNET: this thread asks another kernel network now
+            conn.close()
+            print("skip", os.strerror(ctypes.get_errno()))
+            sys.exit()
+        conn.send_apart(b"one", b"two", b"three")
+        print("state", conn.peer_state)
+        try:
+            conn.wait_peer_read()
+        except UnsupportedError:
+            print("unknown")
+        conn.close()
+        print(b"".join(spy.reads()))
+"""
+
+
+def test_a_peer_in_another_network_namespace_is_not_seen() -> None:
+    out = run_quietly(ELSEWHERE, PYTHONPATH=os.pathsep.join([SUPPORT, *sys.path]))
+    if out.startswith("skip"):
+        pytest.skip(f"this process may not make a network namespace: {out[5:]}")
+    assert out.splitlines() == ["state None", "unknown", "b'onetwothree'"]
+
+
+OWN = """
+import fcntl, socket, struct
+from pytest_sockets import Sockets, capabilities
+from recv_spy import spying
+
+with socket.socket() as sock:  # netdevice(7): bring the namespace's own loopback up
+    fcntl.ioctl(sock, 0x8914, struct.pack("16sH14x", b"lo", 1))
+print(capabilities["send_apart"])
+with Sockets() as sockets:
+    server = sockets.tcp_server()
+    with spying(server.address) as spy:
+        conn = server.accept()
+        conn.send_apart(b"one", b"two", b"three")
+        conn.close()
+        print(spy.reads())
+"""
+
+
+def test_in_a_network_namespace_of_its_own_boundaries_are_exact() -> None:
+    unshare = [program("unshare"), "--map-root-user", "--net"]
+    tried = subprocess.run([*unshare, "true"], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"this machine grants no namespace: {tried.stderr.decode().strip()}")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([SUPPORT, *sys.path])}
+    done = subprocess.run(
+        [*unshare, sys.executable, "-c", OWN], env=env, capture_output=True, text=True, timeout=HANGS
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["exact", "[b'one', b'two', b'three']"]
