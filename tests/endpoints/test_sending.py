@@ -414,7 +414,11 @@ def test_in_a_network_namespace_of_its_own_boundaries_are_exact() -> None:
         pytest.skip(f"this machine grants no namespace: {tried.stderr.decode().strip()}")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([SUPPORT, *sys.path])}
     done = subprocess.run(
-        [*unshare, sys.executable, "-c", OWN], env=env, capture_output=True, text=True, timeout=HANGS
+        [*unshare, sys.executable, "-c", OWN],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["exact", "[b'one', b'two', b'three']"]
