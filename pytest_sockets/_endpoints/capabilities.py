@@ -59,8 +59,8 @@ capabilities = Capabilities(
         "reset": _known(resets),
     }
 )
-"""What this machine can do, by name: ``capabilities["send_apart"]`` and so on, see the manual.
+"""What this machine can do, by the name of a verb or an effect.
 
-``"send_apart"``, ``"wait_peer_read"`` and ``"peer_state"`` are about TCP; of AF_UNIX the first two
-are always exact.
+A mapping to ``"exact"``, ``"approximate"`` or ``"no"``. Each is tried out once in a process, on
+sockets of its own, when it is first asked for.
 """

@@ -1,4 +1,4 @@
-"""Forced boundaries, and what the kernel tells of the peer; the judge is a plain blocking reader."""
+"""Forced boundaries, and what the kernel tells of the peer; a plain blocking reader judges."""
 
 import os
 import socket
