@@ -24,10 +24,11 @@ def _known(test: Callable[[], bool]) -> Callable[[], Capability]:
 
 @final
 class Capabilities(Mapping[str, Capability]):
-    """What this machine can do: ``"exact"``, ``"approximate"`` or ``"no"``, by the verb's name.
+    """What this machine can do, by the name of a verb or an effect.
 
-    Each is tried out once in a process, on sockets of its own, when it is first asked for. What
-    depends on the other end, such as a peer in another network namespace, is not part of it.
+    A mapping to ``"exact"``, ``"approximate"`` or ``"no"``. Each is tried out once in a process, on
+    sockets of its own, when it is first asked for. What depends on the other end, such as a peer in
+    another network namespace, is not part of it.
     """
 
     def __init__(self, tests: Mapping[str, Callable[[], Capability]]) -> None:
@@ -59,8 +60,4 @@ capabilities = Capabilities(
         "reset": _known(resets),
     }
 )
-"""What this machine can do, by the name of a verb or an effect.
-
-A mapping to ``"exact"``, ``"approximate"`` or ``"no"``. Each is tried out once in a process, on
-sockets of its own, when it is first asked for.
-"""
+"""The one that users import."""

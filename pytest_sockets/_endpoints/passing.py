@@ -39,12 +39,12 @@ class Passing(Sending):
         """
         content = as_bytes(data, name="data")
         numbers = _as_descriptors(fds)
+        deadline = self._endpoint._deadline(timeout)
         self._descriptors("send_fds")
         if not content:
             msg = "send_fds needs at least one byte of data: descriptors do not travel alone"
             raise ValueError(msg)
         self._check_inline("send_fds")
-        deadline = self._endpoint._deadline(timeout)
         yield from self._send("send_fds", content, deadline, numbers)
 
     @verb
@@ -61,8 +61,9 @@ class Passing(Sending):
         Raises:
             UnsupportedError: the family is not AF_UNIX.
         """
-        descriptors = self._descriptors("recv_fds")
         most = count_of(maxfds, name="maxfds")
+        self._endpoint._deadline(timeout)  # says first what is wrong with it
+        descriptors = self._descriptors("recv_fds")
         frame = _UpToNextMessage(n, descriptors)
         data = yield from self._take("recv_fds", frame, timeout, at_eof=True)
         with self._endpoint._lock:
