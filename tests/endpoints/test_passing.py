@@ -180,6 +180,16 @@ def test_files_whose_bytes_another_verb_took_are_kept(pair: Ends, pipe: tuple[in
     os.close(got)
 
 
+def test_a_file_that_follows_plain_bytes_is_not_lost(pair: Ends, pipe: tuple[int, int]) -> None:
+    with pair.conn.endpoint._lock:  # both lie in the kernel, which gives them out as one chunk
+        pair.peer.sendall(b"abc")
+        socket.send_fds(pair.peer, [b"x"], [pipe[0]])
+    assert pair.conn.recv_exactly(3) == b"abc"
+    data, (got,) = pair.conn.recv_fds(1, 1)
+    assert data == b"x"
+    os.close(got)
+
+
 def test_files_beyond_maxfds_are_kept_for_the_next_call(pair: Ends, pipe: tuple[int, int]) -> None:
     socket.send_fds(pair.peer, [b"abc"], [pipe[0], pipe[1], pipe[0]])
     assert pair.conn.recv_fds(1, 0) == (b"a", [])
