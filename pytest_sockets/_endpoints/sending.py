@@ -230,6 +230,7 @@ class Sending(Reading):
     def _is_over(self, name: str, what: str) -> bool:
         """Say whether it has ended with all of it read; raise where it ended otherwise."""
         stream = self._stream
+        stream.notice_reset()
         if stream.peer_ended == "reset":
             msg = f"{self._label}: {name} waited for the peer to read {what}, but "
             raise PeerGoneError(msg + str(self._why_over("sent"))) from stream.reset_error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import socket
 import struct
 from collections import deque
@@ -120,6 +121,14 @@ class Stream:
         """Look what the peer has read. With the endpoint's lock held, while it is open."""
         assert self._socket is not None
         return sight_of_peer(self._socket, self.taken)
+
+    def notice_reset(self) -> None:
+        """Take a reset that came behind the peer's EOF: nobody reads there. With the lock held."""
+        if self._socket is None or self.peer_ended != "eof":
+            return
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._lose(OSError(code, os.strerror(code)))
 
     @property
     def unacknowledged(self) -> int:

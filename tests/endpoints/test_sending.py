@@ -185,6 +185,29 @@ def test_a_peer_that_has_sent_eof_still_reads_pieces(ends: Ends) -> None:
     assert spy.reads() == PIECES
 
 
+@pytest.mark.parametrize("verb", ["send_apart", "wait_peer_read"])
+def test_a_reset_behind_an_eof_ends_the_wait(ends: Ends, verb: str) -> None:
+    ends.peer.shutdown(socket.SHUT_WR)
+    ends.conn.expect_eof()
+    ends.conn.send(b"unread")
+    ends.peer.close()
+    call: dict[str, Callable[[], object]] = {
+        "send_apart": lambda: ends.conn.send_apart(b"more", timeout=FOREVER),
+        "wait_peer_read": lambda: ends.conn.wait_peer_read(timeout=FOREVER),
+    }
+    with pytest.raises(PeerGoneError, match="to read what was sent"):
+        call[verb]()
+    assert ends.conn.peer_ended == "reset"
+
+
+def test_a_peer_that_closed_before_a_piece_gets_none_of_the_next(ends: Ends) -> None:
+    ends.peer.close()
+    ends.conn.expect_eof()
+    with pytest.raises(PeerGoneError):
+        ends.conn.send_apart(b"one", b"two", b"three", timeout=FOREVER)
+    assert ends.conn.sent in (b"one", b"")
+
+
 # -- has it read?
 
 
@@ -268,14 +291,6 @@ def test_the_state_of_a_peer(ends: Ends) -> None:
     assert conn.peer_state is None
 
 
-def test_a_listener_on_the_peers_port_is_not_the_peer(sockets: Sockets) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        conn = sockets.connect(listener.getsockname())
-        abort(listener.accept()[0])
-        with conn.endpoint._lock:  # the reset is not read meanwhile
-            assert conn.peer_state is None
-
-
 def test_a_connection_that_nobody_has_accepted_yet_has_read_nothing(sockets: Sockets) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         conn = sockets.connect(listener.getsockname())
@@ -332,6 +347,17 @@ def test_an_unseen_peer_that_leaves_ends_the_pieces(sockets: Sockets) -> None:
         abort(client)
         with pytest.raises(PeerGoneError):
             conn.send_apart(b"two", timeout=FOREVER)
+
+
+@pytest.mark.usefixtures("unseen")
+def test_an_unseen_peer_that_closed_ends_the_pieces(sockets: Sockets) -> None:
+    server = sockets.tcp_server()
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        client.close()
+        conn.expect_eof()
+        with pytest.raises(PeerGoneError):
+            conn.send_apart(b"one", b"two", b"three", timeout=FOREVER)
 
 
 # -- bad input

@@ -130,6 +130,30 @@ def test_an_answer_about_another_socket_is_not_believed(
     assert find_tcp_peer(pair[0]) is not None
 
 
+def test_a_listener_on_the_peers_port_is_not_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = diag._ask
+    states: list[int] = []
+
+    def keep(request: bytes) -> bytes | None:
+        answer = ask(request)
+        states.append(answer[1] if answer else 0)
+        return answer
+
+    monkeypatch.setattr(diag, "_ask", keep)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as left:
+        left.bind(("127.0.0.1", 0))
+
+        class Left:
+            """A client whose server has forgotten the connection."""
+
+            family = socket.AF_INET
+            getsockname = left.getsockname
+            getpeername = listener.getsockname
+
+        assert find_tcp_peer(Left()) is None  # type: ignore[arg-type]
+    assert [diag.STATES[state] for state in states] == ["LISTEN"]
+
+
 @pytest.mark.parametrize("error", [PermissionError(1, "no"), OSError(97, "no such family")])
 def test_a_kernel_that_does_not_let_us_ask_leaves_us_blind(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, error: OSError
