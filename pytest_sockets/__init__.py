@@ -1,6 +1,7 @@
 """Real socket endpoints for tests: ready, recorded, bounded. The public names, and nothing else."""
 
 from pytest_sockets._endpoints.async_connection import AsyncConnection
+from pytest_sockets._endpoints.capabilities import capabilities
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagram_peer import (
     DatagramPeer,
@@ -22,6 +23,7 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._engine.peer import PeerCredentials, PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
     EndpointError,
@@ -49,7 +51,9 @@ __all__ = [
     "Event",
     "Gate",
     "MismatchError",
+    "PeerCredentials",
     "PeerGoneError",
+    "PeerState",
     "Script",
     "Settings",
     "SilentServer",
@@ -64,6 +68,7 @@ __all__ = [
     "UnixServer",
     "UnsupportedError",
     "WaitTimeout",
+    "capabilities",
 ]
 
 for _name in __all__:

@@ -31,7 +31,9 @@ NAMES = [
     "Event",
     "Gate",
     "MismatchError",
+    "PeerCredentials",
     "PeerGoneError",
+    "PeerState",
     "Script",
     "Settings",
     "SilentServer",
@@ -46,6 +48,7 @@ NAMES = [
     "UnixServer",
     "UnsupportedError",
     "WaitTimeout",
+    "capabilities",
 ]
 
 FIXTURES = [

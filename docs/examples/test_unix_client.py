@@ -1,5 +1,6 @@
 """Clients of AF_UNIX sockets under test."""
 
+import os
 import socket
 
 
@@ -16,6 +17,13 @@ def run_command(path, command):
         sock.sendall(command)
         sock.shutdown(socket.SHUT_WR)
         return sock.makefile("rb").read()
+
+
+def hand_over(path, file):
+    """Give a logging service the file to write to."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        socket.send_fds(sock, [b"log"], [file.fileno()])
 
 
 def test_a_command_is_sent_to_its_end(unix_server):
@@ -55,3 +63,18 @@ def test_a_socket_that_is_handed_over(unix_socket_pair):
 
     peer.send(b"goodbye\n")
     assert sock.recv(100) == b"goodbye\n"
+
+
+def test_a_file_is_handed_over(unix_server, tmp_path):
+    path = tmp_path / "log"
+    with path.open("w") as file:
+        hand_over(unix_server.path, file)
+
+    conn = unix_server.accept()
+    data, fds = conn.recv_fds(100, 1)
+
+    assert data == b"log"
+    with os.fdopen(fds[0], "w") as file:
+        file.write("started")
+    assert path.read_text() == "started"
+    assert conn.peer_credentials.uid == os.getuid()

@@ -7,15 +7,15 @@ from typing import Any, cast, final, overload
 
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.faces import Face, Twin, drive_async, verb
-from pytest_sockets._endpoints.holding import Holding
+from pytest_sockets._endpoints.passing import Passing
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
-from pytest_sockets._wire.matching import MISSING, as_bytes, claim
+from pytest_sockets._wire.matching import MISSING, claim
 from pytest_sockets._wire.rendering import count, show
 
 
 @final
-class Connection(Holding):
+class Connection(Passing):
     """One accepted or opened stream, recorded.
 
     `sent` and `received` are seen from here. Bytes that a verb did not consume are there for the
@@ -29,43 +29,6 @@ class Connection(Holding):
         MismatchError: what an `expect` or `assert` requires is not so, or can no longer become so.
         SocketsError: the server's behaviour drives it (echo, silence), so the test cannot.
     """
-
-    # -- sending
-
-    @verb
-    def send(self, data: bytes, *, timeout: float | None = None) -> Steps[None]:
-        """Send bytes and return when the kernel has all of them; ``b""`` sends nothing.
-
-        Raises:
-            WaitTimeout: the peer did not read; the message says how many bytes the kernel took.
-                The rest stays queued.
-            OSError: of a SOCK_SEQPACKET connection, that `data` is too long for one message.
-        """
-        content = as_bytes(data, name="data")
-        self._check_inline("send")
-        deadline = self._endpoint._deadline(timeout)
-        stream = self._stream
-        with self._endpoint._lock:
-            self._endpoint._raise_problem()
-            self._check_sendable()
-            target = stream.record.sent.size + stream.queued + len(content)
-            try:
-                stream.write(content)
-            except OSError as error:  # too long for one message of SOCK_SEQPACKET
-                msg = f"{self._label} cannot send {count(len(content), 'byte')}: {error.strerror}"
-                raise OSError(error.errno, msg) from None
-        late = False
-        while True:
-            with self._endpoint._lock:
-                self._endpoint._raise_problem()
-                missing = target - stream.record.sent.size
-                if missing <= 0:
-                    return
-                if not stream.is_open:
-                    self._check_sendable(missing)
-            if late:
-                raise WaitTimeout(self._not_taken("send", deadline, len(content), missing))
-            late = yield from self._endpoint._waited(deadline, (stream.sent, target))
 
     # -- ends
 
@@ -188,7 +151,11 @@ class AsyncConnectionFace(Face):
     recv_line = Twin(Connection.recv_line)
     recv_prefixed = Twin(Connection.recv_prefixed)
     recv_to_eof = Twin(Connection.recv_to_eof)
+    recv_fds = Twin(Connection.recv_fds)
     send = Twin(Connection.send)
+    send_apart = Twin(Connection.send_apart)
+    send_fds = Twin(Connection.send_fds)
+    wait_peer_read = Twin(Connection.wait_peer_read)
     expect_eof = Twin(Connection.expect_eof)
     expect_reset = Twin(Connection.expect_reset)
     expect_nothing = Twin(Connection.expect_nothing)

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from pytest_sockets._engine.binding import message_size
 from pytest_sockets._engine.clock import CLOCK, Deadline
+from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine, Timer
 from pytest_sockets._engine.parties import Driver, Owner
+from pytest_sockets._engine.peer import (
+    PeerState,
+    Sight,
+    credentials_of,
+    outgoing,
+    sight_of_peer,
+    state_of_peer,
+)
 from pytest_sockets._engine.selector import READ, WRITE
 from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._wire.errors import EndpointError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
+from pytest_sockets._wire.rendering import count
 
+AF_UNIX = getattr(socket, "AF_UNIX", None)
 NO_SIGPIPE = getattr(socket, "MSG_NOSIGNAL", 0)
 FIRST_READ = 8 * 1024
 LARGE_READ = 256 * 1024
 """A read buffer grows from the first size to this one while reads fill it: allocating 256 KiB for
 64 bytes costs more than reading them."""
+
+NOT_BROKEN = frozenset({errno.EMSGSIZE, errno.ETOOMANYREFS})
+"""What a send may be refused with and the connection still works: a message too long for
+SOCK_SEQPACKET, or more descriptors under way than the process may have open."""
 
 TURNS = 16
 """Reads of one stream before other sockets are served."""
@@ -62,6 +79,8 @@ class Stream:
         self.sent = Signal()  # level: bytes the kernel took
         self.peer_end = Signal()  # finished by EOF, reset, or our own end
         self.ended = Signal()  # finished when our FIN is out
+        self.descriptors = Descriptors() if sock.family == AF_UNIX else None
+        self.credentials = None if self.descriptors is None else credentials_of(sock)
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
@@ -73,6 +92,7 @@ class Stream:
         self._eof_sent = False
         self._read_size = FIRST_READ
         self._has_messages = sock.type == socket.SOCK_SEQPACKET
+        self._is_plain = not self._has_messages and self.descriptors is None
         self._interest = 0
 
     # -- state
@@ -91,6 +111,34 @@ class Stream:
     def queued(self) -> int:
         """Bytes that wait for the peer to make room."""
         return self._queued
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the kernel has taken from us."""
+        return self.record.sent.size
+
+    def look(self) -> Sight:
+        """Look what the peer has read. With the endpoint's lock held, while it is open."""
+        assert self._socket is not None
+        return sight_of_peer(self._socket, self.taken)
+
+    def notice_reset(self) -> None:
+        """Take a reset that came behind the peer's EOF: nobody reads there. With the lock held."""
+        if self._socket is None or self.peer_ended != "eof":
+            return
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._lose(OSError(code, os.strerror(code)))
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes of ours, all counted, that the peer's kernel has not acknowledged; 0 if unknown."""
+        return 0 if self._socket is None else outgoing(self._socket)
+
+    def peer_state(self) -> PeerState | None:
+        """Return what the kernel says of the peer's socket; `None` where it says nothing."""
+        with self._owner._lock:
+            return None if self._socket is None else state_of_peer(self._socket)
 
     # -- starting
 
@@ -139,21 +187,38 @@ class Stream:
     def _recv(self, most: int) -> bytes:
         sock = self._socket
         assert sock is not None
-        if not self._has_messages:
+        if self._is_plain:
             return sock.recv(most)
-        data = sock.recv(message_size(sock))
+        if self._has_messages:
+            most = message_size(sock)
+        if self.descriptors is not None:
+            data = self.descriptors.recv(sock, most, self.record.received.size)
+        else:
+            data = sock.recv(most)
         # An empty message reads like EOF. Behind one, a look finds more or raises BlockingIOError.
-        if not data and sock.recv(1, socket.MSG_PEEK):
+        if not data and self._has_messages and sock.recv(1, socket.MSG_PEEK):
             return self._recv(most)
         return data
 
     def _take(self, data: bytes) -> None:
         self.record.add_received(CLOCK.stamp(), data)
+        if self.descriptors is not None:
+            self._note_descriptors(self.descriptors)
         if not self.received.level:
             self._owner._on_first(self, sent=False)
         self.received.advance(self.record.received.size)
         if self.driver is not None:
             self.driver.on_data(self, data)
+
+    def _note_descriptors(self, descriptors: Descriptors) -> None:
+        if descriptors.fresh:
+            self.record.annotate(f"with {count(descriptors.fresh, 'descriptor')}")
+        if descriptors.cut:
+            msg = (
+                "descriptors were sent to it that the kernel could not hand over (MSG_CTRUNC): "
+                "this process has too many open files; raise `ulimit -n`, or close some"
+            )
+            self._owner._fail(EndpointError(msg))
 
     def _take_eof(self) -> None:
         self.peer_ended = "eof"
@@ -200,23 +265,38 @@ class Stream:
         if len(self._queue) == 1:
             self._flush()
 
+    def write_with(self, data: bytes, fds: Sequence[int]) -> None:
+        """Send bytes, and copies of descriptors with the first of them; AF_UNIX only."""
+        if not data or not self.can_send:
+            return
+        assert self.descriptors is not None, "only AF_UNIX passes descriptors"
+        self.descriptors.give(self.taken + self._queued, fds)
+        self.write(data)
+
     def ask_room(self) -> None:
         """Have the driver's `on_drained` called in a turn of its own, once there is room."""
         self._watch(self._interest | WRITE)
 
     def _flush(self) -> None:
+        descriptors = self.descriptors
         while self._queue and self._socket is not None:
             data = self._queue[0]
             # Stamped before the system call: the peer can answer before it returns.
             time = CLOCK.stamp()
             try:
-                taken = self._socket.send(data, NO_SIGPIPE)
+                taken = (
+                    self._socket.send(data, NO_SIGPIPE)
+                    if descriptors is None
+                    else descriptors.send(self._socket, data, self.taken)
+                )
             except (BlockingIOError, InterruptedError):
                 self._watch(self._interest | WRITE)
                 return
             except OSError as error:
-                if error.errno == errno.EMSGSIZE:  # of SOCK_SEQPACKET: nothing is broken by it
+                if error.errno in NOT_BROKEN:
                     self._queued -= len(self._queue.popleft())
+                    if descriptors is not None:
+                        descriptors.drop(self.taken)
                     raise
                 self._lose(error)
                 return
@@ -227,6 +307,8 @@ class Stream:
                 self._queue[0] = memoryview(data)[taken:]
             self._queued -= taken
             self.record.add_sent(time, bytes(data[:taken]))
+            if descriptors is not None and descriptors.gone:
+                self.record.annotate(f"with {count(descriptors.gone, 'descriptor')}")
             if not self.sent.level:
                 self._owner._on_first(self, sent=True)
             self.sent.advance(self.record.sent.size)
@@ -270,12 +352,16 @@ class Stream:
                 self.driver = None
                 self._read(LAST_TURNS, to_the_end=True)
                 self._release()
+            if self.descriptors is not None:
+                self.descriptors.close()
 
     def abandon(self) -> None:
         """Close our number in a forked child, without a word to the parent's epoll."""
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
+        if self.descriptors is not None:
+            self.descriptors.close()
 
     def _finish_with(self, closing: Callable[[], None]) -> None:
         with self._owner._lock:
@@ -327,6 +413,8 @@ class Stream:
             self._timer.cancel()
         self._queue.clear()
         self._queued = 0
+        if self.descriptors is not None:
+            self.descriptors.close_leaving()
         self._closing = None
         was_ended = self.ended.level
         self._finish()

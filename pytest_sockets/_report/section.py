@@ -118,6 +118,8 @@ def _events(
             offsets[key] = offset + len(event.data)
         elif event.peer is not None:  # a datagram: its bytes count from 0
             who = f"  {'from' if event.kind == 'received' else 'to'} {show_address(event.peer)}"
+        if event.note:
+            who += f"  {event.note}"
         lead += f"{event.kind:<8} {len(event.data):>4}"
         dump = _dump(event.data, offset) if with_bytes else []
         if not dump:

@@ -43,7 +43,8 @@ class Event:
     peer: Address | None = None
     """The other end of an ``accepted`` or ``connected`` event, or of a datagram."""
     note: str = field(default="")
-    """A sentence, where one is needed: the kernel's words of a reset, the text of a problem."""
+    """What is to be said beside it: the kernel's words of a reset, the text of a problem, that
+    descriptors came with the bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Record:
     __slots__ = (
         "_arrivals",
         "_marks",
+        "_notes",
         "_peers",
         "_sizes",
         "_times",
@@ -45,6 +46,7 @@ class Record:
         self._peers: list[Address | None] | None = None  # of datagrams only, as the next
         self._arrivals: array[int]  # of each received one: its offset, its position
         self._marks: list[tuple[int, int, Kind, Address | None, str]] = []
+        self._notes: dict[int, str] = {}  # of chunks, by position
 
     def add_received(self, time: int, data: bytes) -> None:
         """Record bytes that the kernel handed us."""
@@ -70,6 +72,10 @@ class Record:
         if not sent:
             self._arrivals.extend((self.received.size, len(self._times)))
         (self.add_sent if sent else self.add_received)(time, data)
+
+    def annotate(self, note: str) -> None:
+        """Record what came or went beside the newest chunk."""
+        self._notes[len(self._times) - 1] = note
 
     def mark(self, time: int, kind: Kind, *, peer: Address | None = None, note: str = "") -> None:
         """Record something that is not bytes."""
@@ -154,7 +160,8 @@ class Record:
         peer = self._peers[position] if self._peers is not None else None
         kind: Kind = "sent" if is_sent else "received"
         time = self._times[position] * NANOSECOND
-        return Event(time, self.endpoint, self.index, kind, data, peer)
+        note = self._notes.get(position, "")
+        return Event(time, self.endpoint, self.index, kind, data, peer, note)
 
 
 def merged(records: Iterable[Iterable[Event]]) -> Iterator[Event]:

@@ -114,6 +114,17 @@ other  tcp 127.0.0.1:40213   1 connection"""
     assert report(server, Shown("other")) == expected
 
 
+def test_what_came_beside_bytes_stands_behind_them() -> None:
+    server = ping()
+    server.records[0].add_received(server.now(), b"take")
+    server.records[0].annotate("with 2 descriptors")
+    line = "  +0.000950  #0 received    4"
+    shown = report(server).splitlines()[-1]
+    assert shown.startswith(f"{line}  00000008  74 61 6b 65")
+    assert shown.endswith("|take|  with 2 descriptors")
+    assert report(server, with_bytes=False).endswith(f"{line}  with 2 descriptors")
+
+
 def test_the_short_style_shows_no_byte() -> None:
     server = ping()
     server.records[0].add_sent(server.now(), b"secret" * 300)

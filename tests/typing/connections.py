@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 from typing import Literal, assert_type
 
-from pytest_sockets import Address, Connection, Endpoint, Event
+from pytest_sockets import Address, Connection, Endpoint, Event, PeerState, capabilities
 
 
 def receiving(conn: Connection) -> None:
@@ -38,6 +38,32 @@ def sending_and_ending(conn: Connection) -> None:
         assert_type(same, Connection)
 
 
+def boundaries_and_files(conn: Connection) -> None:
+    conn.send_apart(b"PO", b"NG\r\n", timeout=1)
+    conn.wait_peer_read(timeout=1)
+    assert_type(conn.peer_state, PeerState | None)
+    state = conn.peer_state
+    if state is not None:
+        assert_type(state.state, str)
+        assert_type(state.unread, int)
+        assert_type(state.eof_read, bool | None)
+    conn.send_fds(b"x", [0], timeout=1)
+    assert_type(conn.recv_fds(10, 1), tuple[bytes, list[int]])
+    credentials = conn.peer_credentials
+    if credentials is not None:
+        assert_type(credentials.pid, int)
+        pid, uid, gid = credentials
+        assert_type((pid, uid, gid), tuple[int, int, int])
+    assert_type(capabilities["send_apart"], Literal["exact", "approximate", "no"])
+
+
+async def awaitable(conn: Connection) -> None:
+    await conn.aio.send_apart(b"PO", b"NG\r\n", timeout=1)
+    await conn.aio.wait_peer_read()
+    await conn.aio.send_fds(b"x", [0])
+    assert_type(await conn.aio.recv_fds(10, 1), tuple[bytes, list[int]])
+
+
 def the_record(conn: Connection, anything: object) -> None:
     assert_type(conn.index, int)
     assert_type(conn.received, bytes)
@@ -57,6 +83,8 @@ def wrong(conn: Connection) -> None:
     conn.recv()  # type: ignore[call-arg]
     conn.recv_until("\r\n")  # type: ignore[arg-type]
     conn.send("PONG")  # type: ignore[arg-type]
+    conn.send_apart("PONG")  # type: ignore[arg-type]
+    conn.send_fds(b"x", 1)  # type: ignore[arg-type]
     conn.expect("PING")  # type: ignore[call-overload]
     conn.expect(re.compile(rb"PING"))  # type: ignore[call-overload]
     conn.expect(re.compile("PING"), until=b"\n")  # type: ignore[arg-type]

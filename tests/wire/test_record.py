@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -54,6 +55,21 @@ def play(record: Record, steps: list[tuple[Any, ...]]) -> list[Event]:
 
 def joined(events: list[Event], kind: str) -> bytes:
     return b"".join(event.data for event in events if event.kind == kind)
+
+
+@settings(STEADY)
+@given(steps=STREAM_STEPS, noted=st.sets(st.integers(0, 24)))
+def test_a_note_stays_with_its_chunk(steps: list[tuple[Any, ...]], noted: set[int]) -> None:
+    record = record_of()
+    expected: list[Event] = []
+    for time, step in enumerate(steps):
+        event = write(record, START + time, step)
+        if time in noted and event.data:
+            record.annotate("with 2 descriptors")
+            event = replace(event, note="with 2 descriptors")
+        expected.append(event)
+    assert list(record) == expected
+    assert list(reversed(record)) == expected[::-1]
 
 
 @settings(STEADY, max_examples=150)
