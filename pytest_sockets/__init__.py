@@ -8,6 +8,7 @@ from pytest_sockets._endpoints.datagram_peer import (
     UnixDatagramPeer,
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.protocol_server import ProtocolServer
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
     ChargenServer,
@@ -45,6 +46,7 @@ __all__ = [
     "Event",
     "MismatchError",
     "PeerGoneError",
+    "ProtocolServer",
     "Settings",
     "SilentServer",
     "SocketPair",

@@ -30,6 +30,7 @@ NAMES = [
     "Event",
     "MismatchError",
     "PeerGoneError",
+    "ProtocolServer",
     "Settings",
     "SilentServer",
     "SocketPair",

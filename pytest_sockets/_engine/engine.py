@@ -145,6 +145,12 @@ class Engine:
                     engine = cls._instance = cls()
         return engine
 
+    @classmethod
+    def is_here(cls) -> bool:
+        """Whether the caller is in the I/O thread."""
+        engine = cls._instance
+        return engine is not None and engine._thread.ident == threading.get_ident()
+
     def post(self, action: Callable[..., object], *args: object) -> None:
         """Run `action` in the I/O thread soon. From any thread; returns at once."""
         self.loop.call_soon_threadsafe(action, *args)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.waiting import Latch, Steps, Waitable
+from pytest_sockets._wire.errors import SocketsError
 
 R = TypeVar("R")
 
@@ -40,6 +41,12 @@ async def run_async(steps: Steps[R]) -> R:
 
 
 def _block(wait: Waitable) -> bool:
+    if Engine.is_here():
+        msg = (
+            "this call would block the I/O thread, which has to serve it: "
+            "code that runs there can only use the awaitable twin, `await ….aio.…`"
+        )
+        raise SocketsError(msg)
     latch = Latch()
     wait.arm(latch.open)
     try:

@@ -1,0 +1,219 @@
+"""A server that runs somebody's asyncio protocol, recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
+
+from pytest_sockets._endpoints.endpoint import SYNC_TIMEOUT, Settings
+from pytest_sockets._endpoints.server import StreamServer
+from pytest_sockets._endpoints.stream_view import Driven
+from pytest_sockets._engine.clock import Deadline
+from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.parties import Driver
+from pytest_sockets._engine.quiet import Quiet
+from pytest_sockets._engine.shells import run_blocking
+from pytest_sockets._engine.stream import Stream
+from pytest_sockets._engine.tap import Callback, Tap
+from pytest_sockets._engine.waiting import Steps, Wait
+
+ProtocolFactory: TypeAlias = Callable[[], asyncio.BaseProtocol]
+StreamCallback: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
+Build: TypeAlias = Callable[[Tap], asyncio.BaseProtocol]
+
+
+class ProtocolServer(StreamServer):
+    r"""A server that runs your own asyncio protocol, or `(reader, writer)` callback.
+
+    Args:
+        factory: makes the protocol of each connection: a callable without arguments, as for
+            `loop.create_server`, that returns an `asyncio.Protocol` or `asyncio.BufferedProtocol`.
+            Or a callback with two, as for `asyncio.start_server`, plain or `async def`. What can
+            be called without arguments makes protocols, unless it is `async def`.
+        family: as for `StreamServer`, as the others are.
+        host: an address or name of this machine; `None` means loopback.
+        port: a number, a numeric string or a service name; 0 means any free one.
+        path: an AF_UNIX path, or ``"\0name"`` for an abstract name.
+        name: what messages and reports call it.
+        settings: timeouts and limits.
+
+    Everything runs on the I/O thread's loop and not on the test's: the factory, the protocol, and
+    the tasks that they start, with the context variables of the code that opened the server. The
+    protocol must not block. Its connections are driven, as with `EchoServer`.
+
+    An exception that escapes from a protocol's method, a callback, or a task or timer of theirs is
+    a problem of the server. ConnectionResetError, BrokenPipeError, `asyncio.IncompleteReadError`
+    and `PeerGoneError` out of a callback or task are none once the connection has ended without it.
+
+    The transport is asyncio's, with these differences. Bytes count as sent once the kernel has
+    them. After `close()` the peer's last bytes are still recorded. `abort()` sends RST. The
+    ``"socket"`` of `get_extra_info` has no `dup()`: no RST goes out while a copy is open.
+    `loop.start_tls` raises `UnsupportedError`: TLS cannot be had here so far.
+
+    `close()` calls `connection_lost`, cancels all tasks, and waits until they have ended, for at
+    most the default timeout.
+
+    Raises:
+        TypeError: the factory can be called in neither way.
+        OSError: it cannot be bound, as with `StreamServer`.
+        UnsupportedError: this machine has no such family.
+        ValueError: an argument is wrong in itself.
+    """
+
+    kind = "protocol_server"
+
+    def __init__(
+        self,
+        factory: ProtocolFactory | StreamCallback,
+        *,
+        family: str | int | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._build, self._title = _builder(factory)
+        self._context = contextvars.copy_context()
+        self._taps: set[Tap] = set()
+        self._is_stopping = False
+        super().__init__(
+            family=family, host=host, port=port, path=path, name=name, settings=settings
+        )
+
+    def close(self) -> None:
+        """Close as every endpoint does, and end what the protocols have started.
+
+        Waits until `connection_lost` has been called and the cancelled tasks have ended, for at
+        most the default timeout; a task that has not ended then is a problem. Called from a
+        protocol it does not wait. Idempotent.
+        """
+        super().close()
+        if not self._forked_from and not Engine.is_here():
+            run_blocking(self._ending())
+
+    # -- inside
+
+    def _driver_of(self, stream: Stream) -> Driver | None:
+        if self._is_stopping:  # it came too late to be served, but is part of the record
+            return None
+        conn = self._connections[-1]
+
+        def name_driver(protocol: asyncio.BaseProtocol) -> None:
+            if not isinstance(self._build, Callback):
+                with self._lock:
+                    conn._driven_by = Driven(f"the protocol {type(protocol).__name__}")
+
+        tap = Tap(
+            self,
+            self._engine,
+            stream,
+            self._build,
+            self._title,
+            self._context,
+            name_driver,
+            self._taps.discard,
+        )
+        self._taps.add(tap)
+        return tap
+
+    def _settle(self) -> Steps[None]:
+        """Have the protocols act on what has come, so that what they make of it counts too."""
+        yield from super()._settle()
+        if self._taps and not self._closed:
+            yield from self._quiet()
+
+    def _quiet(self) -> Steps[None]:
+        yield Quiet(self._engine, Deadline(SYNC_TIMEOUT * self.settings.timeout_factor))
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        for tap in tuple(self._taps):
+            tap.end()
+        super()._stop()
+
+    def _ending(self) -> Steps[None]:
+        taps = tuple(self._taps)
+        deadline = self._deadline(None)
+        for tap in taps:
+            if not (yield Wait(deadline, (tap.over, 1))):
+                self._taps.discard(tap)  # told once
+                msg = (
+                    f"{tap.title} was cancelled, and has not ended within {deadline}: "
+                    "let asyncio.CancelledError through, and end what it awaits"
+                )
+                self._fail(TimeoutError(msg))
+        if taps:  # tasks that a library has started past the loop's own method
+            yield from self._quiet()
+
+    def _abandon(self) -> None:
+        super()._abandon()
+        for tap in self._taps:
+            tap.tasks.abandon()
+        _left_behind.extend(self._taps)
+
+
+_left_behind: list[Tap] = []
+"""Of servers of parent processes: a task must not be collected while it is pending."""
+
+
+def _builder(factory: Any) -> tuple[Build, str]:
+    """Return what makes the protocol of a connection, and what messages call it."""
+    name = _name_of(factory)
+    wanted = (
+        "factory must be callable without arguments and return an asyncio.Protocol, "
+        "or be a callback for (reader, writer)"
+    )
+    if not callable(factory):
+        hint = ""
+        if isinstance(factory, asyncio.BaseProtocol):
+            hint = ": pass what makes one, such as its class, as each connection has its own"
+        msg = f"{wanted}, not {factory!r}{hint}"
+        raise TypeError(msg)
+    if isinstance(factory, type) and issubclass(factory, asyncio.DatagramProtocol):
+        if not issubclass(factory, asyncio.Protocol):
+            msg = f"{wanted}; {name} is an asyncio.DatagramProtocol, and this server has streams"
+            raise TypeError(msg)
+    is_async = _is_async(factory)
+    if _takes(factory) and not is_async:
+        title = f"the protocol {name}" if isinstance(factory, type) else f"the factory {name}"
+        return lambda tap: cast("ProtocolFactory", factory)(), title
+    if _takes(factory, None, None) and not isinstance(factory, type):
+        return Callback(factory), f"the callback {name}"
+    hint = f"pass a function that makes one, such as lambda: {name}(…)"
+    if is_async:
+        hint = "an async function is a callback for (reader, writer)"
+    elif isinstance(factory, type) and not issubclass(factory, asyncio.BaseProtocol):
+        hint = "pass a method of an instance"
+    signature = str(inspect.signature(factory))
+    msg = f"{wanted}, but {name} takes {signature}: {hint}"
+    raise TypeError(msg)
+
+
+def _is_async(factory: Any) -> bool:
+    call = getattr(factory, "__call__", None)  # noqa: B004 - the method itself is looked at
+    return inspect.iscoroutinefunction(factory) or (
+        not isinstance(factory, type) and inspect.iscoroutinefunction(call)
+    )
+
+
+def _takes(factory: Any, *args: Any) -> bool:
+    """Whether it can be called with these arguments, as far as it tells."""
+    try:
+        inspect.signature(factory).bind(*args)
+    except TypeError:
+        return False
+    except ValueError:  # written in C, and silent about its arguments
+        return not args
+    return True
+
+
+def _name_of(factory: Any) -> str:
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    return getattr(factory, "__name__", None) or type(factory).__name__
