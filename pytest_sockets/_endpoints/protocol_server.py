@@ -165,34 +165,36 @@ _left_behind: list[Tap] = []
 def _builder(factory: Any) -> tuple[Build, str]:
     """Return what makes the protocol of a connection, and what messages call it."""
     name = _name_of(factory)
-    wanted = (
-        "factory must be callable without arguments and return an asyncio.Protocol, "
-        "or be a callback for (reader, writer)"
-    )
-    if not callable(factory):
-        hint = ""
-        if isinstance(factory, asyncio.BaseProtocol):
-            hint = ": pass what makes one, such as its class, as each connection has its own"
-        msg = f"{wanted}, not {factory!r}{hint}"
+    is_class, is_async = isinstance(factory, type), _is_async(factory)
+    problem = _problem(factory, name, is_class=is_class, is_async=is_async)
+    if problem:
+        msg = (
+            "factory must be callable without arguments and return an asyncio.Protocol, "
+            f"or be a callback for (reader, writer), {problem}"
+        )
         raise TypeError(msg)
-    if isinstance(factory, type) and issubclass(factory, asyncio.DatagramProtocol):
-        if not issubclass(factory, asyncio.Protocol):
-            msg = f"{wanted}; {name} is an asyncio.DatagramProtocol, and this server has streams"
-            raise TypeError(msg)
-    is_async = _is_async(factory)
     if _takes(factory) and not is_async:
-        title = f"the protocol {name}" if isinstance(factory, type) else f"the factory {name}"
+        title = f"the protocol {name}" if is_class else f"the factory {name}"
         return lambda tap: cast("ProtocolFactory", factory)(), title
-    if _takes(factory, None, None) and not isinstance(factory, type):
-        return Callback(factory), f"the callback {name}"
-    hint = f"pass a function that makes one, such as lambda: {name}(…)"
+    return Callback(factory), f"the callback {name}"
+
+
+def _problem(factory: Any, name: str, *, is_class: bool, is_async: bool) -> str | None:
+    """Say why a factory will not do, and what may; `None` where it will."""
+    if isinstance(factory, asyncio.BaseProtocol) and not callable(factory):
+        return f"not the protocol {factory!r}: each connection has its own, so pass its class"
+    if not callable(factory):
+        return f"not {factory!r}"
+    if is_class and hasattr(factory, "datagram_received"):
+        return f"not {name}, which takes datagrams: a connection is a stream"
+    if _takes(factory) and not is_async:
+        return None
+    if _takes(factory, None, None) and not is_class:
+        return None
+    how = f"pass a function that makes one, such as lambda: {name}(…)"
     if is_async:
-        hint = "an async function is a callback for (reader, writer)"
-    elif isinstance(factory, type) and not issubclass(factory, asyncio.BaseProtocol):
-        hint = "pass a method of an instance"
-    signature = str(inspect.signature(factory))
-    msg = f"{wanted}, but {name} takes {signature}: {hint}"
-    raise TypeError(msg)
+        how = "an async function is a callback for (reader, writer)"
+    return f"but {name} takes {inspect.signature(factory)}: {how}"
 
 
 def _is_async(factory: Any) -> bool:

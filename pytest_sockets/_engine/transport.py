@@ -48,7 +48,7 @@ class StreamTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send what the kernel takes now and queue the rest. Does not block."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
+        if not isinstance(cast("object", data), (bytes, bytearray, memoryview)):
             msg = f"data must be bytes-like, not {type(data).__name__} {data!r}"
             raise TypeError(msg)
         if self._is_eof_written:
