@@ -853,7 +853,7 @@ def test_a_callback_whose_connection_the_test_resets_is_no_problem(sockets: Sock
     ("factory", "title"),
     [
         (Told, "the protocol Told"),
-        (lambda: Told(), "the protocol Told"),  # noqa: PLW0108 - no class is seen before
+        (lambda: Told(), "the protocol Told"),  # no class is seen before
         (functools.partial(Told), "the protocol Told"),
         (needs_more, "the callback needs_more"),
         (Patient(), "the callback Patient"),
