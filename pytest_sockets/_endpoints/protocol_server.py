@@ -33,8 +33,9 @@ class ProtocolServer(StreamServer):
     Args:
         factory: makes the protocol of each connection: a callable without arguments, as for
             `loop.create_server`, that returns an `asyncio.Protocol` or `asyncio.BufferedProtocol`.
-            Or a callback with two, as for `asyncio.start_server`, plain or `async def`. What can
-            be called without arguments makes protocols, unless it is `async def`.
+            Or a callback with two, as for `asyncio.start_server`, plain or `async def`; when it
+            returns, the connection stays as it left it. What can be called without arguments
+            makes protocols, unless it is `async def`.
         family: as for `StreamServer`, as the others are.
         host: an address or name of this machine; `None` means loopback.
         port: a number, a numeric string or a service name; 0 means any free one.

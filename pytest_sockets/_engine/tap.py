@@ -66,6 +66,7 @@ class Tap:
         self._on_over = on_over
         self.tasks = Tasks(engine.loop, context, self.take_error, self._check_over)
         self.transport = StreamTransport(stream, owner._lock, self._wake, self._call)
+        self.writer: asyncio.StreamWriter | None = None
         self._inbox: deque[bytes | memoryview] = deque()
         self._error: BaseException | None = None
         self._is_due = False
@@ -232,6 +233,9 @@ class Callback:
         """Return the protocol that feeds a reader and calls back."""
 
         def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # From 3.12 on asyncio does not hold it, and a writer that is collected closes. So a
+            # callback that returns would end its connection there, and leave it open on 3.11.
+            tap.writer = writer
             coroutine = self._callback(reader, writer)
             if asyncio.iscoroutine(coroutine):
                 task = tap.loop.create_task(_serve(tap, coroutine))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ class Tasks:
         self.context = context.copy()
         self.context.run(_CURRENT.set, self)
         self.on_error = on_error
+        self._loop = loop
         self._on_idle = on_idle
         self._live: set[asyncio.Task[Any]] = set()
         loop.set_task_factory(_start)
@@ -46,9 +48,18 @@ class Tasks:
         return not self._live
 
     def cancel(self) -> None:
-        """Cancel those that have not ended."""
+        """Cancel those that have not ended. In the I/O thread."""
+        for task in self._strays():
+            self._add(task)
         for task in tuple(self._live):
             task.cancel()
+
+    def _strays(self) -> list[asyncio.Task[Any]]:
+        """Return those made past the loop's own method, as aiohttp does from 3.12 on."""
+        if sys.version_info < (3, 12):
+            return []
+        tasks = asyncio.all_tasks(self._loop) - self._live
+        return [task for task in tasks if task.get_context().get(_CURRENT) is self]
 
     def abandon(self) -> None:
         """Let a forked child say nothing of them: they go on in the parent."""
