@@ -497,9 +497,9 @@ def test_abort_sends_a_reset(sockets: Sockets) -> None:
     server = sockets.serve_protocol(keeping(Aborts, made))
     with plain_client(server.address) as client:
         client.sendall(b"go")
+        settled(server)  # nobody reads meanwhile, so the queue is long
         with pytest.raises(ConnectionResetError):
             read_to_eof(client)
-    settled(server)
     assert made[0].calls == ["made", "data", "pause", None]
     assert server.transcript[-1].kind == "reset_sent"
 
