@@ -154,13 +154,11 @@ class ProtocolServer(StreamServer):
 
     def _abandon(self) -> None:
         super()._abandon()
-        for tap in self._taps:
-            tap.tasks.abandon()
         _left_behind.extend(self._taps)
 
 
 _left_behind: list[Tap] = []
-"""Of servers of parent processes: a task must not be collected while it is pending."""
+"""Of servers of parent processes: a task that is collected would clean up behind the parent."""
 
 
 def _builder(factory: Any) -> tuple[Build, str]:

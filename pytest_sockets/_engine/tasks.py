@@ -61,12 +61,6 @@ class Tasks:
         tasks = asyncio.all_tasks(self._loop) - self._live
         return [task for task in tasks if task.get_context().get(_CURRENT) is self]
 
-    def abandon(self) -> None:
-        """Let a forked child say nothing of them: they go on in the parent."""
-        for task in self._live:
-            # asyncio's own `gather` uses this name to the same end.
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-
     def _add(self, task: asyncio.Task[Any]) -> None:
         self._live.add(task)
         task.add_done_callback(self._remove)

@@ -20,6 +20,7 @@ from pytest_sockets import (
     SocketsError,
     UnsupportedError,
 )
+from pytest_sockets._engine.selector import READ
 from stream_ends import CONSUMING, PATIENCE, Background, abort, plain_client, read_to_eof
 
 pytestmark = pytest.mark.timeout(120)
@@ -149,6 +150,19 @@ def test_everything_sent_before_counts_also_when_it_came_at_once(sockets: Socket
             settled(server)
             assert made[-1].received == LARGE[:1000]
             assert made[-1].calls[-2:] == ["eof", None]
+
+
+def test_what_connection_made_asks_for_soon_comes_before_the_data(sockets: Sockets) -> None:
+    class Soon(Told):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            asyncio.get_running_loop().call_soon(self.note, "soon")
+
+    made: list[Any] = []
+    server = sockets.serve_protocol(keeping(Soon, made))
+    with early_client(server):
+        settled(server)
+        assert made[0].calls == ["made", "soon", "data"]
 
 
 def test_each_connection_has_a_protocol_of_its_own(sockets: Sockets) -> None:
@@ -323,6 +337,29 @@ def test_who_pauses_gets_nothing_and_sync_drains_nothing(sockets: Sockets, famil
         conn.assert_received(b"first" + LARGE)
         settled(server)
     assert made[0].received == b"first" + LARGE
+
+
+def test_a_paused_stream_is_not_watched(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = sockets.serve_protocol(Pausing)
+    with plain_client(server.address) as client:
+        client.sendall(b"first")
+        settled(server)
+        stream = server._streams[0]
+        events: list[int] = []
+        monkeypatch.setattr(stream, "on_ready", events.append)
+        client.sendall(b", second")
+        assert server.received == b"first"
+        assert events == []
+
+
+def test_news_that_was_on_its_way_is_not_read(sockets: Sockets) -> None:
+    server = sockets.serve_protocol(Pausing)
+    with plain_client(server.address) as client:
+        client.sendall(b"first")
+        settled(server)
+        client.sendall(b", second")
+        server._streams[0].on_ready(READ)
+        assert server.received == b"first"
 
 
 def test_what_a_paused_protocol_left_is_recorded_as_the_server_closes(sockets: Sockets) -> None:
@@ -607,6 +644,31 @@ def test_a_task_that_outlives_its_connection_is_cancelled_too(sockets: Sockets) 
     assert patient.ends == []
     server.close()
     assert sorted(patient.ends) == ["background", "callback"]
+
+
+def test_who_cleans_up_is_cancelled_only_once(sockets: Sockets) -> None:
+    release = asyncio.Event()
+    ends: list[str] = []
+
+    async def callback(reader: Reader, writer: Writer) -> None:
+        try:
+            await reader.read()
+        finally:
+            await release.wait()
+            ends.append("cleaned up")
+
+    server = sockets.serve_protocol(callback)
+    with plain_client(server.address):
+        settled(server)
+        (tap,) = server._taps
+        server._engine.post(server.close)  # from the I/O thread: it does not wait
+        for _ in range(3):
+            server._engine.post(tap._wake)
+            tcp = sockets.tcp_server()
+            tcp.assert_connections(0)  # a turn later
+        server._engine.post(release.set)
+        server.close()
+    assert ends == ["cleaned up"]
 
 
 def test_a_callback_that_is_cancelled_before_it_begins_warns_of_nothing(sockets: Sockets) -> None:

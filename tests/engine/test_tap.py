@@ -22,11 +22,16 @@ from pytest_sockets import ProtocolServer, Settings
 
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
 logging.captureWarnings(True)
+PID = os.getpid()
 
 async def callback(reader, writer):
     task = asyncio.create_task(asyncio.Event().wait())
-    writer.write(await reader.readexactly(4))
-    await task
+    try:
+        writer.write(await reader.readexactly(4))
+        await task
+    finally:
+        if os.getpid() != PID:
+            print("cleans up behind the parent", file=sys.stderr)
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
