@@ -165,7 +165,7 @@ class Sockets:
     ) -> ProtocolServer:
         """Open a server that runs your own asyncio protocol, or `(reader, writer)` callback.
 
-        The arguments are as for `ProtocolServer`.
+        The arguments are as for `ProtocolServer`, which is also what its name comes from.
         """
         return self._stream(ProtocolServer, name, family, host, port, path, factory=factory)
 
