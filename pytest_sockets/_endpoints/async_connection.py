@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from pytest_sockets._endpoints.connection import AsyncConnectionFace, Connection
-
-if TYPE_CHECKING:
-    from pytest_sockets._endpoints.endpoint import Endpoint
-    from pytest_sockets._engine.stream import PeerEnd
-    from pytest_sockets._wire.events import Address, Event
+from pytest_sockets._endpoints.endpoint import Endpoint
+from pytest_sockets._engine.stream import PeerEnd
+from pytest_sockets._wire.events import Address, Event
 
 
 @final

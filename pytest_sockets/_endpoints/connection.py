@@ -27,7 +27,8 @@ class Connection(Passing):
         EndpointClosedError: it was ended on our side.
         WaitTimeout: neither happened before the deadline.
         MismatchError: what an `expect` or `assert` requires is not so, or can no longer become so.
-        SocketsError: the server's behaviour drives it (echo, silence), so the test cannot.
+        SocketsError: a script, a handler, rules or a behaviour of the server (echo, silence) drives
+            it, so the test cannot.
     """
 
     # -- ends

@@ -73,7 +73,7 @@ class Gate:
         A problem of an endpoint that may come to it ends the wait: it is raised.
 
         Raises:
-            WaitTimeout: nobody came before the deadline.
+            WaitTimeout: fewer had come by the deadline.
         """
         wanted = positive(n, name="n")
         deadline = self._settings.deadline(timeout)

@@ -35,23 +35,28 @@ class Planned(Endpoint):
         """Plan one connection: the next one without a plan, or the oldest that nobody drives yet.
 
         Args:
-            each: whether it is played on every further connection too, those without a script of
-                their own.
+            each: whether it is played on every connection that has no script of its own.
             strict: whether bytes after its last step, and connections without a plan, are problems;
                 `None` means the server's default, which is that they are.
             timeout: seconds for each step; `None` means the server's default.
 
         Returns:
-            The script, without steps so far: ``server.script().expect(b"PING").send(b"PONG")``.
+            The script, which has no steps so far. Its methods append them and can be chained, as in
+            ``server.script().expect(b"PING").send(b"PONG")``.
+
+        Raises:
+            ValueError: there is a script with ``each=True`` already, or `timeout` is no time.
+            EndpointClosedError: you closed the server before.
         """
         strict = self.settings.strict if strict is None else strict
         with self._lock:
             return self._planned().add_script(each=each, strict=strict, timeout=timeout)
 
     def serve(self, handler: H) -> H:
-        """Have a function serve each connection that no script is made for, called once for each.
+        """Have a function serve each connection that no script is made for.
 
-        A plain function runs in a thread of its own, with a `Connection` whose verbs block; an
+        It is called once for each, connections that are open already included, unless the test has
+        used them. A plain function runs in a thread of its own, with a `Connection` whose verbs block; an
         ``async def`` runs on the I/O loop, with an `AsyncConnection` whose verbs are awaited. It
         runs with the context variables of here. Returning closes the connection in order. An
         exception is a problem, `pytest.fail` and a failed assertion included, but for
@@ -60,6 +65,11 @@ class Planned(Endpoint):
 
         Returns:
             The handler, so that this can be a decorator.
+
+        Raises:
+            TypeError: `handler` is not a function, or would not run when called.
+            ValueError: the server has a handler already.
+            EndpointClosedError: you closed the server before.
         """
         with self._lock:
             self._planned().add_handler(handler)

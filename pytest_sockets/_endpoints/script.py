@@ -37,20 +37,21 @@ SHOWN = 8
 class Script:
     """Steps that a server plays on a connection, made by `StreamServer.script`.
 
-    Each method appends a step, as the verb of the same name of `Connection`, and returns the
-    script; nothing blocks. The steps are played one after the other, on a connection of its own
-    for each script. What happens otherwise is a problem, which fails the test:
+    Each method appends a step, which does what the verb of that name does on a `Connection`, and
+    returns the script; nothing blocks. The steps are played one after the other, on one connection,
+    or with ``each=True`` on several. A script that neither closes nor resets leaves its connection
+    open. It is a problem, which fails the test, if there are:
 
     - other bytes than a step expects, or the peer's end before the last required step;
     - steps that were not reached when the test ends, but for those after `optional()`;
     - bytes after the last step, unless the script was made with ``strict=False``.
 
-    `timeout=` of a step is in seconds; `None` means the script's, and that means the server's. The
-    clock of a step starts when the conversation has come to it, but no earlier than the first byte
-    of a connection, and that of the last step at the first byte of its frame: a client that is idle
-    has no deadline. Gates have none either.
+    `timeout=` of a step is in seconds; `None` means the script's, and where that is `None` too, the
+    server's. The clock of a step starts when the step before it is done. Two exceptions leave an
+    idle client its time: no clock runs before the first byte of a connection, in either direction,
+    and that of the last step starts with the first byte that it can take. Gates have no deadline.
 
-    `save=` keeps what a step received as ``conn.saved[save]``.
+    `save=` is a name: what the step received is kept as ``conn.saved[name]``.
 
     Raises:
         TypeError, ValueError: a step's argument is wrong, or the step can never be reached, such

@@ -23,7 +23,7 @@ FIRST_LOOK = 512
 Most frames are short, and many can come in one chunk: looking at all that is there for the end of
 each would copy a buffer of n frames n times."""
 
-Framing: TypeAlias = "bytes | str | Callable[[bytes], int | None]"
+Framing: TypeAlias = bytes | str | Callable[[bytes], int | None]
 """Where frames end: a separator, a `struct` format of a length, or a function that finds the end
 of the first frame in a buffer."""
 

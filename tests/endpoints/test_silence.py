@@ -30,7 +30,7 @@ def test_what_is_sent_after_the_release_is_for_the_next_step(sockets: Sockets) -
 def test_what_was_sent_before_the_release_is_a_mismatch() -> None:
     with eager_threads():
         for _ in range(ROUNDS):
-            with pytest.raises(MismatchError, match=r"until gate, but 5 bytes came: b'hello'"):
+            with pytest.raises(MismatchError, match=r"expected nothing until gate, got b'hello'"):
                 tell_before_the_release()
 
 

@@ -19,7 +19,7 @@ def test_the_example_passes(run: Inner) -> None:
 def test_a_mutated_example_fails_with_the_report_shown(run: Inner) -> None:
     (example,) = blocks(TEXT, "python")
     (report,) = blocks(TEXT, "text")
-    mutated = example.replace("{name}:{value}|c", "{name}:2|c")
+    mutated = example.replace("GET {key}", "get {key}")
     assert mutated != example
 
     result = run(mutated)
