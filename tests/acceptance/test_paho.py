@@ -83,7 +83,11 @@ def connected(server: TCPServer) -> Iterator[Connection]:
         "received less(.*\n)+.*the peer sent EOF",
     ),
     ("conn.expect(DISCONNECT)", "pass", r"expected EOF, but 2 bytes came: b'\\xe0\\x00'"),
-    ("output, _", "tcp_server.assert_connections(4); _, _", r"waited 0\.5 s for 4 connections, 3 came"),
+    (
+        "output, _",
+        "tcp_server.assert_connections(4); _, _",
+        r"waited 0\.5 s for 4 connections, 3 came",
+    ),
     ('"done\\n"', '"lost\\n"', "AssertionError"),
 )
 def test_publish_c2b_qos2_disconnect(tcp_server: TCPServer, client: subprocess.Popen[str]) -> None:
