@@ -149,10 +149,14 @@ class Tap:
             self._wake()  # asyncio, too, delivers nothing in the turn of connection_made
             return
         if not self._is_lost:
+            # Bytes, EOF and the loss each in a turn of their own, as asyncio does: what the
+            # protocol starts with the one has run by the other.
+            has_delivered = not self._is_ended and (self._deliver() or self._deliver_eof())
             if not self._is_ended:
-                self._deliver()
                 self.transport.relieve()
-            if self._is_ended or self.transport.is_over:
+            if has_delivered:
+                self._wake()
+            elif self._is_ended or self.transport.is_over:
                 self._lose()
         if self._is_ended:
             self.tasks.cancel()
@@ -177,14 +181,22 @@ class Tap:
         self.transport.set_protocol(protocol)
         self._call(protocol.connection_made, self.transport)
 
-    def _deliver(self) -> None:
+    def _deliver(self) -> bool:
+        """Deliver what has come; return whether there was anything."""
+        has_some = self._wants and bool(self._inbox)
         while self._wants and self._inbox:
             self._feed(self._inbox.popleft())
-        if self._wants and self._stream.peer_ended == "eof" and not self._is_eof_told:
-            self._is_eof_told = True
-            protocol = cast("asyncio.Protocol", self.transport.get_protocol())
-            if not self._call(protocol.eof_received):
-                self.transport.close()
+        return has_some
+
+    def _deliver_eof(self) -> bool:
+        """Deliver EOF, where it comes now; return whether it did."""
+        if not self._wants or self._stream.peer_ended != "eof" or self._is_eof_told:
+            return False
+        self._is_eof_told = True
+        protocol = cast("asyncio.Protocol", self.transport.get_protocol())
+        if not self._call(protocol.eof_received):
+            self.transport.close()
+        return True
 
     @property
     def _wants(self) -> bool:

@@ -41,7 +41,11 @@ TARGET = socket.inet_aton("16.17.18.19") + struct.pack(">H", 80)
     (r"\x05\x02\x00\x02", r"\x05\x01\x02", r"step 1 of 9: expected b'\\x05\\x01\\x02', got "),
     ('x05\\x02")', 'x05\\x00")', r"step 3 of 9: expected b'\\x01\\x04user.*, got b'\\x05\\x01"),
     (r"04pass", r"04past", r"first difference at byte 10: expected 0x74 't', received 0x73 's'"),
-    (r'.send(b"\x01\x00")', "", r"step 4 of 8: .*\n.*waited 0\.5 s for b'\\x05\\x01\\x00\\x01"),
+    (
+        r'.send(b"\x01\x00")',
+        "",
+        r"step 4 of 8: expected b'\\x05\\x01\\x00\\x01.*\n  waited 0\.5 s for it",
+    ),
     (r"x01\x00", r"x01\x01", r"SOCKS5 authentication failed"),
     (
         'x01" + TARGET).send',

@@ -524,7 +524,7 @@ def test_a_handler_that_blocks_the_loop_is_reported_by_name(
 
 def test_the_end_of_the_test_ends_blocked_handlers_and_leaves_nothing() -> None:
     ends: list[BaseException] = []
-    tasks = set(Engine.current().tasks)
+    tasks = set(Engine.current().at_work)
     with warnings.catch_warnings(), Sockets() as sockets:
         warnings.simplefilter("error")
         gate = sockets.gate()
@@ -555,7 +555,7 @@ def test_the_end_of_the_test_ends_blocked_handlers_and_leaves_nothing() -> None:
         gc.collect()
         names = [thread.name for thread in threading.enumerate()]
         assert not [name for name in names if name.startswith("handler ")]
-        assert Engine.current().tasks == tasks
+        assert Engine.current().at_work == tasks
         for client in clients:
             client.close()
     assert [error for error in ends if not isinstance(error, asyncio.CancelledError)]
