@@ -11,6 +11,7 @@ from pytest_sockets._endpoints.datagram_peer import (
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.gate import Gate
+from pytest_sockets._endpoints.protocol_server import ProtocolServer
 from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
@@ -54,6 +55,7 @@ __all__ = [
     "PeerCredentials",
     "PeerGoneError",
     "PeerState",
+    "ProtocolServer",
     "Script",
     "Settings",
     "SilentServer",

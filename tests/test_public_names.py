@@ -34,6 +34,7 @@ NAMES = [
     "PeerCredentials",
     "PeerGoneError",
     "PeerState",
+    "ProtocolServer",
     "Script",
     "Settings",
     "SilentServer",

@@ -38,7 +38,7 @@ class Passing(Sending):
             UnsupportedError: the family is not AF_UNIX.
         """
         content = as_bytes(data, name="data")
-        numbers = _as_descriptors(fds)
+        numbers = as_descriptors(fds)
         deadline = self._endpoint._deadline(timeout)
         self._descriptors("send_fds")
         if not content:
@@ -101,7 +101,8 @@ class _UpToNextMessage(UpTo):
         return found, stop if barrier is None else min(stop, barrier)
 
 
-def _as_descriptors(fds: Any) -> list[int]:
+def as_descriptors(fds: Any) -> list[int]:
+    """Return descriptors to be sent, or say what is wrong with them."""
     try:
         numbers = list(fds)
     except TypeError:

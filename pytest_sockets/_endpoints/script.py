@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast, final, overload
 
 from pytest_sockets._endpoints.gate import Gate, as_gate
+from pytest_sockets._endpoints.passing import as_descriptors
+from pytest_sockets._endpoints.sending import as_pieces
 from pytest_sockets._engine.clock import CLOCK, as_seconds
 from pytest_sockets._engine.waiting import Signal
-from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, expectation
+from pytest_sockets._wire.framing import (
+    Exactly,
+    Frame,
+    Prefixed,
+    Until,
+    UpTo,
+    count_of,
+    expectation,
+)
 from pytest_sockets._wire.matching import as_bytes, show_expected
 from pytest_sockets._wire.rendering import count, seconds, show
 from pytest_sockets._wire.rules import Rules
@@ -66,7 +77,31 @@ class Script:
         """Send bytes, and go on when the kernel has all of them."""
         return self._add("send", "send", as_bytes(data, name="data"), timeout=timeout)
 
+    def send_apart(self, *pieces: bytes, timeout: float | None = None) -> Script:
+        """Send pieces such that the peer cannot read two of them at once."""
+        return self._add("send_apart", "send", *as_pieces(pieces), timeout=timeout)
+
+    def send_fds(self, data: bytes, fds: Sequence[int], *, timeout: float | None = None) -> Script:
+        """Send bytes, and open files with the first of them; AF_UNIX only.
+
+        The descriptors have to be open still when the step is played.
+        """
+        content, numbers = as_bytes(data, name="data"), as_descriptors(fds)
+        return self._add("send_fds", "send", content, numbers, timeout=timeout)
+
+    def wait_peer_read(self, *, timeout: float | None = None) -> Script:
+        """Wait until the peer has read all that was sent to it."""
+        return self._add("wait_peer_read", "end", timeout=timeout)
+
     # -- receiving
+
+    def recv_fds(self, n: int, maxfds: int, *, save: str, timeout: float | None = None) -> Script:
+        """Take up to `n` bytes and the open files that come with them; AF_UNIX only.
+
+        What `save` keeps is the bytes and a list of descriptors, which are the test's to close.
+        """
+        most = count_of(maxfds, name="maxfds")
+        return self._take("recv_fds", UpTo(n), n, most, save=save, timeout=timeout)
 
     def recv(self, n: int, *, save: str | None = None, timeout: float | None = None) -> Script:
         """Take up to `n` bytes, as soon as there are any; none after EOF."""

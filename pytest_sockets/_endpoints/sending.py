@@ -69,7 +69,7 @@ class Sending(Holding):
             WaitTimeout: the peer did not read; the message says which piece, and the rest is not
                 sent.
         """
-        contents = _as_pieces(pieces)
+        contents = as_pieces(pieces)
         self._check_inline("send_apart")
         deadline = self._endpoint._deadline(timeout)
         for number, content in enumerate(contents, 1):
@@ -255,7 +255,8 @@ class Sending(Holding):
         return f" ({lying}, {queued:,} still queued here)" if queued else f" ({lying})"
 
 
-def _as_pieces(pieces: Iterable[bytes]) -> list[bytes]:
+def as_pieces(pieces: Iterable[bytes]) -> list[bytes]:
+    """Return pieces to be sent apart, or say what is wrong with them."""
     contents = [as_bytes(piece, name=f"piece {at}") for at, piece in enumerate(pieces, 1)]
     if not contents:
         msg = "send_apart needs at least one piece: send_apart(b'HTTP/1.1 2', b'00 OK')"

@@ -21,6 +21,11 @@ from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.order import require_order
+from pytest_sockets._endpoints.protocol_server import (
+    ProtocolFactory,
+    ProtocolServer,
+    StreamCallback,
+)
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
     ChargenServer,
@@ -154,6 +159,22 @@ class Sockets:
     ) -> StreamServer:
         """Open a recording server of a family that a parametrised test chooses."""
         return self._stream(StreamServer, name, family, host, port, path, framing=framing)
+
+    def serve_protocol(
+        self,
+        factory: ProtocolFactory | StreamCallback,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        path: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+    ) -> ProtocolServer:
+        """Open a server that runs your own asyncio protocol, or `(reader, writer)` callback.
+
+        The arguments are as for `ProtocolServer`, which is also what its name comes from.
+        """
+        return self._stream(ProtocolServer, name, family, host, port, path, factory=factory)
 
     @overload
     def server(
@@ -386,17 +407,17 @@ class Sockets:
 
     def _stream(
         self,
-        cls: type[E],
+        cls: Callable[..., E],
         name: str | None,
         family: str | None,
         host: str | None,
         port: int | str,
         path: str | os.PathLike[str] | None,
-        **more: Any,
+        **options: Any,
     ) -> E:
         if path is None:
             family = self._choose(family, host)
-        return self._open(cls, name, family=family, host=host, port=port, path=path, **more)
+        return self._open(cls, name, family=family, host=host, port=port, path=path, **options)
 
     def _open(self, cls: Callable[..., E], name: str | None, **options: Any) -> E:
         self._check_open()

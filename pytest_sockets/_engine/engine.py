@@ -125,7 +125,7 @@ class Settled:
     def _pump(self, wake: Wake, rounds: int = ROUNDS) -> None:
         # What has come may set scripts and handlers going, and what they send may bring more.
         self._engine.selector.pump()
-        if rounds and self._engine.tasks and self._engine.loop.is_busy():
+        if rounds and self._engine.at_work and self._engine.loop.is_busy():
             self._engine.loop.call_soon(self._pump, wake, rounds - 1)
         else:
             wake()
@@ -143,7 +143,7 @@ class Task:
         self._context = context
         self._task: asyncio.Task[None] | None = None
         self._is_cancelled = False
-        engine.tasks.add(self)  # asyncio itself holds tasks only weakly
+        engine.at_work.add(self)  # asyncio itself holds tasks only weakly
         engine.post(self._start)
 
     def cancel(self) -> None:
@@ -153,17 +153,17 @@ class Task:
     @property
     def is_over(self) -> bool:
         """Whether it has ended."""
-        return self not in self._engine.tasks
+        return self not in self._engine.at_work
 
     def _start(self) -> None:
         if self._is_cancelled:
             self._work.close()
-            self._engine.tasks.discard(self)
+            self._engine.at_work.discard(self)
             return
         self._task = self._engine.loop.create_task(
             self._work, name=self.name, context=self._context
         )
-        self._task.add_done_callback(lambda _: self._engine.tasks.discard(self))
+        self._task.add_done_callback(lambda _: self._engine.at_work.discard(self))
 
     def _cancel(self) -> None:
         self._is_cancelled = True
@@ -186,7 +186,8 @@ class Engine:
         self.loop = Loop(self.selector)
         self._thread = threading.Thread(target=self.loop.run_forever, name=THREAD_NAME, daemon=True)
         self._thread.start()
-        self.tasks: set[Task] = set()
+        self.at_work: set[object] = set()
+        """What can make the loop busy beside the sockets: scripts, handlers, protocols."""
 
     @classmethod
     def current(cls) -> Engine:
@@ -199,16 +200,18 @@ class Engine:
                     engine = cls._instance = cls()
         return engine
 
+    @classmethod
+    def is_here(cls) -> bool:
+        """Whether the caller runs in the I/O thread, which must not block."""
+        engine = cls._instance
+        return engine is not None and engine._thread.ident == threading.get_ident()
+
     def post(self, action: Callable[..., object], *args: object) -> None:
         """Run `action` in the I/O thread soon. From any thread; returns at once."""
         if self.is_here():
             self.loop.call_soon(action, *args)
         else:
             self.loop.call_soon_threadsafe(action, *args)
-
-    def is_here(self) -> bool:
-        """Whether the caller runs in the I/O thread, which must not block."""
-        return threading.get_ident() == self._thread.ident
 
     @property
     def thread(self) -> int | None:

@@ -90,6 +90,7 @@ class Stream:
         self._queued = 0
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
+        self._is_paused = False
         self._read_size = FIRST_READ
         self._has_messages = sock.type == socket.SOCK_SEQPACKET
         self._is_plain = not self._has_messages and self.descriptors is None
@@ -152,15 +153,29 @@ class Stream:
     def on_ready(self, events: int) -> None:
         """Serve the socket."""
         with self._owner._lock:
-            if events & WRITE:
+            # A hang-up is told whether asked or not. Without reading, a send finds out.
+            if events & WRITE or self._is_paused:
                 self._flush()
-            if events & ~WRITE:
+            if events & ~WRITE and not self._is_paused:
                 self._read()
 
     def on_failure(self, error: Exception) -> None:
         """Take an error of our own: it is the endpoint's problem, and the connection is over."""
         self._owner._fail(error)
         self.reset()
+
+    def pause_reading(self) -> None:
+        """Leave what comes in the kernel, also in `sync`, until `resume_reading` or the end."""
+        with self._owner._lock:
+            self._is_paused = True
+            self._watch(self._interest & ~READ)
+
+    def resume_reading(self) -> None:
+        """Read again, in the I/O thread's next turn."""
+        with self._owner._lock:
+            self._is_paused = False
+            if self.peer_ended is None:
+                self._watch(self._interest | READ)
 
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
@@ -394,6 +409,8 @@ class Stream:
         self._shut()
         if self._socket is not None:
             self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
+            if self._is_paused:
+                self.resume_reading()
 
     def _stop_draining(self) -> None:
         with self._owner._lock:

@@ -32,7 +32,7 @@ def connection(server: StreamServer) -> redis.Connection:
     ("-ERR", "?ERR", "InvalidResponse"),
     ("while True:", "if True:", "Connection closed by server"),
     ("conn.send(", r"conn.send(b'-ERR\r\n'); conn.send(", "ResponseError"),
-    ("client.connect()", "pass", r"waited 1 s for b'\$7\\r\\nSETNAME"),
+    ("client.connect()", "pass", r"waited 0\.5 s for b'\$7\\r\\nSETNAME"),
     (
         "connect()",
         "connect(); client.send_command('PING'); client.read_response()",

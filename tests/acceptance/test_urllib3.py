@@ -19,8 +19,8 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\
 @mutations(
     ("GET, until", "re.compile(b'PUT .*'), until", r"step 1 of 3: expected .*PUT.*got b'GET"),
     ("REPLY % i", "REPLY % 0", "AssertionError"),
-    ("close()", "expect_eof()", r"waited 1 s for 1 closed connections, 0 so far"),
-    (".close()", "", r"waited 1 s for 1 closed connections, 0 so far"),
+    ("close()", "expect_eof()", r"waited 0\.5 s for 1 closed connections, 0 so far"),
+    (".close()", "", r"waited 0\.5 s for 1 closed connections, 0 so far"),
     ("range(2)", "range(3)", r"script 3, 3 steps: never played, as nobody connected for it"),
     ("Response 1", "Response 2", "AssertionError"),
 )
@@ -41,7 +41,7 @@ TARGET = socket.inet_aton("16.17.18.19") + struct.pack(">H", 80)
     (r"\x05\x02\x00\x02", r"\x05\x01\x02", r"step 1 of 9: expected b'\\x05\\x01\\x02', got "),
     ('x05\\x02")', 'x05\\x00")', r"step 3 of 9: expected b'\\x01\\x04user.*, got b'\\x05\\x01"),
     (r"04pass", r"04past", r"first difference at byte 10: expected 0x74 't', received 0x73 's'"),
-    (r'.send(b"\x01\x00")', "", r"step 4 of 8: .*\n.*waited 1 s for b'\\x05\\x01\\x00\\x01"),
+    (r'.send(b"\x01\x00")', "", r"step 4 of 8: .*\n.*waited 0\.5 s for b'\\x05\\x01\\x00\\x01"),
     (r"x01\x00", r"x01\x01", r"SOCKS5 authentication failed"),
     (
         'x01" + TARGET).send',

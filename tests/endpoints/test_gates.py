@@ -207,7 +207,7 @@ def test_a_gate_waits_as_long_as_its_factory_says() -> None:
     with Sockets(Settings(timeout=0)) as sockets:
         with pytest.raises(WaitTimeout, match="waited 0 s"):
             sockets.gate().wait_reached()
-    with pytest.raises(WaitTimeout, match="^door: waited 0 s"):
+    with pytest.raises(WaitTimeout, match=r"^door: waited 0 s"):
         Gate(name="door", settings=Settings(timeout=0)).wait_reached()
 
 
@@ -320,5 +320,5 @@ def test_a_gate_shows_how_it_stands(sockets: Sockets, gate: Gate) -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, "1"])
 def test_a_bad_number_of_holders_is_refused(gate: Gate, n: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match="^n must be "):
+    with pytest.raises((TypeError, ValueError), match=r"^n must be "):
         gate.wait_reached(n)

@@ -1,3 +1,4 @@
+import asyncio
 import socket
 import uuid
 from collections.abc import Callable
@@ -55,7 +56,14 @@ def test_every_method_of_the_factory_is_among_those_tested() -> None:
         for name, value in vars(Sockets).items()
         if callable(value) and not name.startswith("_")
     }
-    assert methods - {"assert_order", "check", "close", "connect", "gate"} == set(OPENED)
+    others = {"assert_order", "check", "close", "connect", "gate", "serve_protocol"}
+    assert methods - others == set(OPENED)
+
+
+def test_who_serves_a_protocol_is_called_a_server(sockets: Sockets) -> None:
+    opened = [sockets.serve_protocol(asyncio.Protocol) for _ in range(2)]
+    assert [server.name for server in opened] == ["protocol_server", "protocol_server-2"]
+    assert opened == list(sockets.endpoints)
 
 
 @pytest.mark.parametrize("name", OPENED)

@@ -31,7 +31,7 @@ def handlers(tcp_server: TCPServer) -> None:
         return 1
 
     assert_type(plain(tcp_server.accept()), None)
-    assert awaited
+    del awaited
 
 
 async def gates(gate: Gate) -> None:

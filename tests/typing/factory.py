@@ -1,6 +1,7 @@
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import assert_type
@@ -14,6 +15,7 @@ from pytest_sockets import (
     EchoServer,
     Endpoint,
     Event,
+    ProtocolServer,
     Settings,
     SilentServer,
     SocketPair,
@@ -25,6 +27,10 @@ from pytest_sockets import (
     UnixDatagramPeer,
     UnixServer,
 )
+
+
+async def callback(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer nothing."""
 
 
 def endpoints(sockets: Sockets) -> None:
@@ -39,6 +45,9 @@ def endpoints(sockets: Sockets) -> None:
     assert_type(sockets.tcp_server(framing=b"\n"), TCPServer)
     assert_type(sockets.unix_server(framing=">H"), UnixServer)
     assert_type(sockets.stream_server(framing=len), StreamServer)
+    assert_type(sockets.serve_protocol(asyncio.Protocol, family="unix"), ProtocolServer)
+    assert_type(sockets.serve_protocol(lambda: asyncio.Protocol(), port=80), ProtocolServer)
+    assert_type(sockets.serve_protocol(callback, path="here.sock"), ProtocolServer)
     assert_type(sockets.udp_peer(), UDPPeer)
     assert_type(sockets.udp_echo_server(), UDPEchoServer)
     assert_type(sockets.unix_datagram_peer(abstract=True), UnixDatagramPeer)
@@ -87,6 +96,7 @@ def wrong(sockets: Sockets) -> None:
     sockets.tcp_server("127.0.0.1")  # type: ignore[call-arg]
     sockets.tcp_server(path="here.sock")  # type: ignore[call-arg]
     sockets.socket_pair("packet")  # type: ignore[call-overload]
+    sockets.serve_protocol(5)  # type: ignore[arg-type]
     sockets.server()  # type: ignore[call-overload]
     sockets.assert_order("first", "last")  # type: ignore[arg-type]
     SocketPair("udp")  # type: ignore[arg-type]
