@@ -160,7 +160,8 @@ def _verb(player: Player, step: Step) -> Steps[Any]:
     if step.verb == "expect":
         options.setdefault("until", None)
         return (yield from Reading._expect(conn, *step.arguments, **options))
-    steps: Steps[Any] = getattr(type(player.conn), step.verb).steps(conn, *step.arguments, **options)
+    verb: Any = getattr(type(player.conn), step.verb)
+    steps: Steps[Any] = verb.steps(conn, *step.arguments, **options)
     return (yield from steps)
 
 
