@@ -56,10 +56,10 @@ class Planned(Endpoint):
         """Have a function serve each connection that no script is made for.
 
         It is called once for each, connections that are open already included, unless the test has
-        used them. A plain function runs in a thread of its own, with a `Connection` whose verbs block; an
-        ``async def`` runs on the I/O loop, with an `AsyncConnection` whose verbs are awaited. It
-        runs with the context variables of here. Returning closes the connection in order. An
-        exception is a problem, `pytest.fail` and a failed assertion included, but for
+        used them. A plain function runs in a thread of its own, with a `Connection` whose verbs
+        block; an ``async def`` runs on the I/O loop, with an `AsyncConnection` whose verbs are
+        awaited. It runs with the context variables of here. Returning closes the connection in
+        order. An exception is a problem, `pytest.fail` and a failed assertion included, but for
         `PeerGoneError`, which is only noted in the transcript. At the end of the test its verbs
         raise `EndpointClosedError`.
 

@@ -160,8 +160,9 @@ def _verb(player: Player, step: Step) -> Steps[Any]:
     if step.verb == "expect":
         options.setdefault("until", None)
         return (yield from Reading._expect(conn, *step.arguments, **options))
-    steps = cast("Any", getattr(type(conn), step.verb)).steps
-    return (yield from steps(conn, *step.arguments, **options))
+    verb: Any = getattr(type(player.conn), step.verb)
+    steps: Steps[Any] = verb.steps(conn, *step.arguments, **options)
+    return (yield from steps)
 
 
 def _may_leave(player: Player, step: Step) -> bool:

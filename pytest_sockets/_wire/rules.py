@@ -18,7 +18,7 @@ from pytest_sockets._wire.matching import as_bytes, as_expectation
 from pytest_sockets._wire.rendering import count, show, show_value
 from pytest_sockets._wire.spool import ByteLog, Spool
 
-Answer: TypeAlias = "bytes | list[bytes] | tuple[bytes, ...] | None"
+Answer: TypeAlias = bytes | list[bytes] | tuple[bytes, ...] | None
 """What is sent: bytes, several pieces one after the other, or nothing (`None`)."""
 Request: TypeAlias = "bytes | re.Pattern[bytes]"
 Reply: TypeAlias = "Answer | Callable[[Any], Answer]"
