@@ -92,6 +92,7 @@ def test_expect_gives_the_match_of_a_whole_frame(ends: Ends) -> None:
     assert match[1] == b"/a"
     with pytest.raises(MismatchError, match=r"expected  a full match of b'Host'\n  received  b'Ho"):
         ends.conn.expect(re.compile(rb"Host"), until=b"\r\n")
+    ends.conn.expect(b"Host: x\r\n\r\n")
 
 
 def test_expect_eof_fails_on_unread_bytes_and_names_them(ends: Ends) -> None:
