@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 from pytest_sockets._endpoints.behaviours import Behaviour
@@ -48,9 +49,9 @@ class Planned(Endpoint):
             ValueError: there is a script with ``each=True`` already, or `timeout` is no time.
             EndpointClosedError: you closed the server before.
         """
-        strict = self.settings.strict if strict is None else strict
+        settings = self.settings if strict is None else replace(self.settings, strict=strict)
         with self._lock:
-            return self._planned().add_script(each=each, strict=strict, timeout=timeout)
+            return self._planned().add_script(each=each, strict=settings.strict, timeout=timeout)
 
     def serve(self, handler: H) -> H:
         """Have a function serve each connection that no script is made for.

@@ -149,14 +149,14 @@ class StreamServer(Placed, Planned):
     def wait_connections(self, n: int, *, timeout: float | None = None) -> Steps[None]:
         """Wait until at least `n` connections have arrived since the start."""
         yield from self._wait_count(
-            "connections", self._arrived, lambda: len(self._connections), n, timeout
+            "connection", self._arrived, lambda: len(self._connections), n, timeout
         )
 
     @verb
     def wait_closed(self, n: int, *, timeout: float | None = None) -> Steps[None]:
         """Wait until our side of at least `n` connections has ended: FIN is out, or reset."""
         yield from self._wait_count(
-            "closed connections",
+            "closed connection",
             self._ended,
             lambda: sum(conn.is_closed for conn in self._connections),
             n,
@@ -324,7 +324,7 @@ class StreamServer(Placed, Planned):
                 if self._closed:
                     self._raise_closed()
             if late:
-                msg = f"{self.name}: waited {deadline} for {wanted} {what}, {have()} so far"
+                msg = f"{self.name}: waited {deadline} for {count(wanted, what)}, {have()} so far"
                 raise WaitTimeout(msg)
             late = yield from self._waited(deadline, (signal, wanted))
 

@@ -19,8 +19,8 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\
 @mutations(
     ("GET, until", "re.compile(b'PUT .*'), until", r"step 1 of 3: expected .*PUT.*got b'GET"),
     ("REPLY % i", "REPLY % 0", "AssertionError"),
-    ("close()", "expect_eof()", r"waited 0\.5 s for 1 closed connections, 0 so far"),
-    (".close()", "", r"waited 0\.5 s for 1 closed connections, 0 so far"),
+    ("close()", "expect_eof()", r"waited 0\.5 s for 1 closed connection, 0 so far"),
+    (".close()", "", r"waited 0\.5 s for 1 closed connection, 0 so far"),
     ("range(2)", "range(3)", r"script 3, 3 steps: never played, as nobody connected for it"),
     ("Response 1", "Response 2", "AssertionError"),
 )

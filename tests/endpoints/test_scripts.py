@@ -544,3 +544,9 @@ def test_a_script_shows_its_steps(server: TCPServer) -> None:
     script = server.script().expect(b"a").send(b"b")
     assert repr(script) == "<Script of tcp_server, 2 steps: .expect(b'a').send(b'b')>"
     told(server)
+
+
+def test_strict_is_a_claim(server: TCPServer) -> None:
+    with pytest.raises(TypeError, match=r"^strict must be True or False, not 'no'$"):
+        server.script(strict="no")  # type: ignore[arg-type]
+    assert told(server) == []

@@ -132,7 +132,7 @@ def test_wait_closed_counts_the_ends_of_our_side(
         server.wait_connections(2)
         first.shutdown(socket.SHUT_WR)
         server.connections[0].wait_eof()
-        with pytest.raises(WaitTimeout, match="waited 0 s for 1 closed connections, 0 so far"):
+        with pytest.raises(WaitTimeout, match="waited 0 s for 1 closed connection, 0 so far"):
             server.wait_closed(1, timeout=0)
         with Background() as pool:
             armed.acquire()  # that of the wait which has timed out
