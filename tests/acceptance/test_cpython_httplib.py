@@ -20,7 +20,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
     ),
     ("send(ESTABLISHED)", "send(b'SSH-2.0\\r\\n')", "BadStatusLine"),
     ("send(ESTABLISHED)", "send(ESTABLISHED.replace(b'200', b'407'))", "AssertionError"),
-    (".send(ESTABLISHED)", "", r"step 2 of 3: expected b'proxied data\\n', got nothing"),
+    (".send(ESTABLISHED)", "", r"step 2 of 3: expected b'proxied data\\n', got nothing\n  waited"),
     ('.expect(b"proxied', '.expect(b"direct', r"step 3 of 4: expected b'direct.*, got b'proxied"),
     ('data\\n").expect_eof', 'data").expect_eof', r"step 4 of 4: expected EOF, got b'\\n'"),
     ('data\\n").expect_eof', 'data\\n\\n").expect_eof', r"step 3 of 4: .*, got b'proxied data\\n'"),

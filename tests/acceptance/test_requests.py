@@ -31,7 +31,11 @@ CHALLENGE = (
     ("expect(DIGEST", "expect(BASIC", r"step 3 of 5: .*Basic.*, got b'GET"),
     ('"user", "pass"', '"user2", "pass"', r"step 3 of 5: expected .*username.*, got b'GET"),
     ("auth=auth, ", "", "AssertionError"),
-    ("send(CHALLENGE)\n        .expect(", "expect(", r"step 2 of 4: .*Digest.*, got nothing"),
+    (
+        "send(CHALLENGE)\n        .expect(",
+        "expect(",
+        r"step 2 of 4: .*Digest.*, got nothing\n  waited",
+    ),
     ("send(CHALLENGE)\n        .expect(", "send(REFUSAL)\n        .expect(", "AssertionError"),
     ("send(CHALLENGE)\n        .expect_n", "send(OK)\n        .expect_n", "AssertionError"),
     (
