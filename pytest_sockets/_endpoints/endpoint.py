@@ -27,6 +27,8 @@ E = TypeVar("E", bound="Endpoint")
 SYNC_TIMEOUT = 30.0
 """Seconds for a hop to the I/O thread: it takes 30 µs idle, 30 ms beside a busy Python thread, and
 with seven of those and thousands of queued connections more than five seconds were seen."""
+LOOKS = 6
+"""Looks in that time at what runs there: a handler that is seen twice in a row is what blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +146,23 @@ class Endpoint:
         engine = self._engine
         if engine.is_here():  # in a handler: nothing else runs meanwhile
             engine.selector.pump()
-        elif not (yield engine.settled(Deadline(SYNC_TIMEOUT * self.settings.timeout_factor))):
-            what = engine.task_name() or "something, such as a debugger that stopped all threads,"
-            msg = f"the I/O thread did not answer within {SYNC_TIMEOUT:g} s: {what} blocks it"
-            raise EndpointError(msg)
+        else:
+            yield from self._hop()
         if self._spool.failure is not None:
             self._note_spool_failure(self._spool.failure)
+
+    def _hop(self) -> Steps[None]:
+        """Have the I/O thread read all that there is, or say what keeps it from that."""
+        blocker: str | None = None
+        for look in range(1, LOOKS + 1):
+            span = SYNC_TIMEOUT / LOOKS
+            if (yield self._engine.settled(Deadline(span * self.settings.timeout_factor))):
+                return
+            before, blocker = blocker, self._engine.task_name()
+            if look == LOOKS or (blocker is not None and blocker == before):
+                what = blocker or "something, such as a debugger that stopped all threads,"
+                msg = f"the I/O thread did not answer within {span * look:g} s: {what} blocks it"
+                raise EndpointError(msg)
 
     def _sync(self) -> None:
         """Block until all that the kernel holds is in the record."""
@@ -286,7 +299,10 @@ class Endpoint:
         return self._closed
 
     def close(self) -> None:
-        """Record what the kernel still holds and close all sockets. Idempotent; does not block."""
+        """Record what the kernel still holds and close all sockets. Idempotent.
+
+        Waits for no peer; a server waits for its handlers to end, for at most the default timeout.
+        """
         with self._lock:
             if self._closed:
                 return

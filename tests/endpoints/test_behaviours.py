@@ -206,3 +206,18 @@ def test_a_reset_is_awaited_on_a_driven_connection(sockets: Sockets) -> None:
     server = sockets.silent_server()
     abort(plain_client(server.address))
     server.accept().expect_reset(timeout=FOREVER)
+
+
+@pytest.mark.parametrize("kind", ["echo", "silent", "discard", "chargen"])
+def test_the_test_may_end_a_driven_connection(sockets: Sockets, kind: str) -> None:
+    server = getattr(sockets, f"{kind}_server")()
+    with plain_client(server.address) as client:
+        server.accept().close()
+        while client.recv(100_000):
+            pass
+    with plain_client(server.address) as client:
+        server.accept().reset()
+        with pytest.raises(ConnectionResetError):
+            while True:
+                client.recv(100_000)
+    server.check()

@@ -501,7 +501,7 @@ def test_a_blocking_verb_in_an_async_handler_is_refused_by_name(server: TCPServe
 def test_a_handler_that_blocks_the_loop_is_reported_by_name(
     server: TCPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint_module, "SYNC_TIMEOUT", 0.2)
+    monkeypatch.setattr(endpoint_module, "SYNC_TIMEOUT", 0.6)
     begun, may_go = threading.Event(), threading.Event()
 
     @server.serve
