@@ -8,7 +8,7 @@ import pytest
 
 from mutants import Mutation, mutated
 
-REPEAT = int(os.environ.get("PYTEST_SOCKETS_REPEAT", "3"))
+REPEAT = int(os.environ.get("PYTEST_SOCKETS_REPEAT", "1"))
 
 
 @pytest.fixture(params=range(REPEAT), ids=lambda number: f"run{number}", autouse=True)
