@@ -128,8 +128,8 @@ def test_the_problem_is_shown_first_and_the_clients_exception_after_it(run: Inne
         assert "ConnectionResetError: [Errno 104] Connection reset by peer" in links[-1]
         told = shown[name].partition("-- sockets: ")[0]
         if name.startswith("test_no_failure"):
-            # What is no failure by itself is the cause of one that quotes it, and pytest 8 shows the
-            # causes of an error that has no traceback once more, with every line of them.
+            # What is no failure by itself is the cause of one that quotes it. pytest 8 shows the
+            # causes of an error that has no traceback once more, with every line of theirs.
             assert told.count(text) >= 2, shown[name]
             continue
         assert told.count(text) == 1, shown[name]
