@@ -27,7 +27,7 @@ def verb(steps: Callable[Concatenate[S, P], Steps[R]]) -> Callable[Concatenate[S
 
     signature = inspect.signature(steps)
     result = str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
-    blocking.__signature__ = signature.replace(return_annotation=result)  # type: ignore[attr-defined]
+    blocking.__signature__ = signature.replace(return_annotation=result)  # type: ignore[attr-defined]  # what `inspect` reads
     blocking.__annotations__["return"] = result
     blocking.steps = steps  # type: ignore[attr-defined]  # for Twin
     return cast("Callable[Concatenate[S, P], R]", blocking)
@@ -45,7 +45,8 @@ def drive(steps: Steps[R], name: str) -> R:
                 f"\n  this wait blocked the test's own {loop} event loop, so that nothing in it "
                 f"could run meanwhile: use `await ….aio.{name}(…)`"
             )
-            error.args = (f"{error}{hint}",)
+            if hint not in str(error):  # a problem is raised again by each wait
+                error.args = (f"{error}{hint}",)
         raise error.with_traceback(users_part(error)) from error.__cause__
     except (MismatchError, SocketsError) as error:
         raise error.with_traceback(users_part(error)) from error.__cause__
@@ -98,7 +99,7 @@ class Twin(Generic[P, R]):
 
     def __init__(self, blocking: Callable[Concatenate[Any, P], R]) -> None:
         self._blocking = blocking
-        self._steps: Callable[..., Steps[R]] = blocking.steps  # type: ignore[attr-defined]
+        self._steps: Callable[..., Steps[R]] = blocking.steps  # type: ignore[attr-defined]  # set by `verb`
         signature = inspect.signature(blocking)
         _, *parameters = signature.parameters.values()
         self._signature = signature.replace(parameters=parameters)
@@ -119,5 +120,5 @@ class Twin(Generic[P, R]):
             __tracebackhide__ = True
             return await drive_async(self._steps(target, *args, **kwargs))
 
-        twin.__signature__ = self._signature  # type: ignore[attr-defined]
+        twin.__signature__ = self._signature  # type: ignore[attr-defined]  # as above
         return twin

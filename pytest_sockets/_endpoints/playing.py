@@ -39,8 +39,6 @@ async def play(player: Player) -> None:
     except BaseException as error:  # a reply function may call pytest.fail()
         if not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
             endpoint._add_problem(error.with_traceback(users_part(error)))
-    finally:
-        player.is_over = True
 
 
 def _play(player: Player) -> Steps[None]:

@@ -63,7 +63,6 @@ class Script:
     ) -> None:
         self._server = server
         self._name = "the script for each connection" if each else f"script {number}"
-        self._is_each = each
         self._is_strict = strict
         self._timeout = None if timeout is None else as_seconds(timeout)
         self._plan = Plan()
@@ -292,7 +291,6 @@ class Player:
         self.requests = rules.unread()
         self.position = 0
         self.start = 0  # of what the step may consume
-        self.is_over = False
 
     @property
     def step(self) -> Step | None:

@@ -16,7 +16,7 @@ from contextvars import Context
 from typing import Any, cast
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
-from pytest_sockets._engine.selector import READ, EpollSelector, Source
+from pytest_sockets._engine.selector import EpollSelector
 from pytest_sockets._engine.waiting import Wake
 from pytest_sockets._wire.errors import UnsupportedError
 
@@ -240,10 +240,6 @@ class Engine:
         incomplete; with it none.
         """
         return Settled(self, deadline)
-
-    def add(self, fd: int, source: Source, events: int = READ) -> None:
-        """Serve a descriptor."""
-        self.selector.add(fd, source, events)
 
     def shutdown(self) -> None:
         """Stop the thread and close the loop, so that nothing is left to warn about at exit."""

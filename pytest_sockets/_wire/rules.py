@@ -21,7 +21,6 @@ from pytest_sockets._wire.spool import ByteLog, Spool
 Answer: TypeAlias = bytes | list[bytes] | tuple[bytes, ...] | None
 """What is sent: bytes, several pieces one after the other, or nothing (`None`)."""
 Request: TypeAlias = "bytes | re.Pattern[bytes]"
-Reply: TypeAlias = "Answer | Callable[[Any], Answer]"
 
 SHOWN = 12
 """Rules that a message lists."""

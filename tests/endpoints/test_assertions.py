@@ -244,7 +244,7 @@ class Glance:
         self.compared.release()
         return other == self._data
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python does for one with `==`
 
     def __repr__(self) -> str:
         return "a glance"

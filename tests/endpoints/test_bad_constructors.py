@@ -168,9 +168,9 @@ CONSTRUCTORS: dict[str, Case] = {
         "type='x' and proto=0 must be n",
     ),
     "proto-unknown": (server(family="ipv4", proto=9999), OSError, "socket of protocol 9999"),
-    "pair-family": (lambda _: SocketPair("ipx"), ValueError, "must be 'unix' or 'tcp', not 'ipx'"),  # type: ignore[arg-type]
-    "pair-type": (lambda _: SocketPair(type="raw"), ValueError, "'datagram'), not 'raw'"),  # type: ignore[arg-type]
-    "pair-datagram": (lambda _: SocketPair(type="datagram"), ValueError, "not 'datagram'"),  # type: ignore[arg-type]
+    "pair-family": (lambda _: SocketPair("ipx"), ValueError, "must be 'unix' or 'tcp', not 'ipx'"),  # type: ignore[arg-type]  # wrong on purpose
+    "pair-type": (lambda _: SocketPair(type="raw"), ValueError, "'datagram'), not 'raw'"),  # type: ignore[arg-type]  # wrong on purpose
+    "pair-datagram": (lambda _: SocketPair(type="datagram"), ValueError, "not 'datagram'"),  # type: ignore[arg-type]  # wrong on purpose
     "pair-tcp-type": (
         lambda _: SocketPair("tcp", "seqpacket"),
         ValueError,
@@ -179,7 +179,7 @@ CONSTRUCTORS: dict[str, Case] = {
     "timeout-factor": (lambda _: Settings(timeout_factor=0), ValueError, "above 0, not 0"),
     "record-limit": (lambda _: Settings(record_limit=-1), ValueError, "must be at least 0, not -1"),
     "record-limit-type": (
-        lambda _: Settings(record_limit=1.5),  # type: ignore[arg-type]
+        lambda _: Settings(record_limit=1.5),  # type: ignore[arg-type]  # wrong on purpose
         TypeError,
         "record_limit must be a whole number, not float 1.5",
     ),

@@ -112,17 +112,17 @@ def test_a_socket_carries_bytes(desk: Desk, verb: str, kind: str) -> None:
 
 VERBS: dict[str, Case] = {
     "pattern-without-until": (
-        lambda desk: desk.conn.expect(PATTERN),  # type: ignore[call-overload]
+        lambda desk: desk.conn.expect(PATTERN),  # type: ignore[call-overload]  # wrong on purpose
         TypeError,
         "expect(re.compile(b'x')) needs until=: TCP has no messages, so say where the frame ends",
     ),
     "until-with-bytes": (
-        lambda desk: desk.conn.expect(b"x", until=b"y"),  # type: ignore[call-overload]
+        lambda desk: desk.conn.expect(b"x", until=b"y"),  # type: ignore[call-overload]  # wrong on purpose
         TypeError,
         "until= goes with a pattern: bytes say themselves where they end",
     ),
     "until-text": (
-        lambda desk: desk.conn.expect(PATTERN, until="y"),  # type: ignore[call-overload]
+        lambda desk: desk.conn.expect(PATTERN, until="y"),  # type: ignore[call-overload]  # wrong on purpose
         TypeError,
         "until must be bytes, not str 'y'; a socket carries bytes: write b'y'",
     ),
@@ -132,7 +132,7 @@ VERBS: dict[str, Case] = {
         "until=b'' ends no frame: name at least one byte",
     ),
     "text-pattern": (
-        lambda desk: desk.conn.expect(re.compile("x"), until=1),  # type: ignore[call-overload]
+        lambda desk: desk.conn.expect(re.compile("x"), until=1),  # type: ignore[call-overload]  # wrong on purpose
         TypeError,
         "expected must be a bytes pattern: write re.compile(b'x')",
     ),
@@ -142,7 +142,7 @@ VERBS: dict[str, Case] = {
         "expected must be a bytes pattern: write re.compile(b'x')",
     ),
     "expect-object": (
-        lambda desk: desk.conn.expect(Ellipsis),  # type: ignore[call-overload]
+        lambda desk: desk.conn.expect(Ellipsis),  # type: ignore[call-overload]  # wrong on purpose
         TypeError,
         "expect takes bytes or a compiled bytes pattern, not Ellipsis",
     ),
@@ -167,7 +167,7 @@ VERBS: dict[str, Case] = {
         "format must hold one whole number, as '>H' does, not '2s'",
     ),
     "format-type": (
-        lambda desk: desk.conn.recv_prefixed(5),  # type: ignore[arg-type]
+        lambda desk: desk.conn.recv_prefixed(5),  # type: ignore[arg-type]  # wrong on purpose
         TypeError,
         "format must be a struct format such as '>H', not int 5",
     ),

@@ -240,7 +240,7 @@ def test_an_echo_server_and_a_closed_peer_take_no_rules(sockets: Sockets) -> Non
 def test_a_refused_rule_leaves_the_peer_as_it_was(sockets: Sockets, client_of: ClientOf) -> None:
     peer = sockets.udp_peer()
     with pytest.raises(TypeError, match="request must be bytes, not str 'a'"):
-        peer.on("a", b"b")  # type: ignore[arg-type]
+        peer.on("a", b"b")  # type: ignore[arg-type]  # wrong on purpose
     client_of(peer).send(b"anything")
     peer.check()
     assert peer._notes() == []

@@ -345,13 +345,13 @@ def test_a_peer_that_left_gets_no_file(unix: Ends, pipe: tuple[int, int]) -> Non
 
 BAD: list[tuple[Callable[[Connection], object], type[Exception], str]] = [
     (lambda conn: conn.send_fds(b"", [0]), ValueError, "at least one byte of data"),
-    (lambda conn: conn.send_fds("x", [0]), TypeError, "data must be bytes, not str 'x'"),  # type: ignore[arg-type]
+    (lambda conn: conn.send_fds("x", [0]), TypeError, "data must be bytes, not str 'x'"),  # type: ignore[arg-type]  # wrong on purpose
     (lambda conn: conn.send_fds(b"x", []), ValueError, "1 to 253 descriptors"),
     (lambda conn: conn.send_fds(b"x", [0] * 254), ValueError, "not 254"),
-    (lambda conn: conn.send_fds(b"x", 7), TypeError, "not 7: write [7]"),  # type: ignore[arg-type]
+    (lambda conn: conn.send_fds(b"x", 7), TypeError, "not 7: write [7]"),  # type: ignore[arg-type]  # wrong on purpose
     (lambda conn: conn.send_fds(b"x", [-1]), ValueError, "not -1: a closed file"),
     (lambda conn: conn.send_fds(b"x", [True]), TypeError, "not True"),
-    (lambda conn: conn.send_fds(b"x", ["a"]), TypeError, "not 'a': use its fileno()"),  # type: ignore[list-item]
+    (lambda conn: conn.send_fds(b"x", ["a"]), TypeError, "not 'a': use its fileno()"),  # type: ignore[list-item]  # wrong on purpose
     (lambda conn: conn.recv_fds(0, 1), ValueError, "n must be at least 1, not 0"),
     (lambda conn: conn.recv_fds(1, -1), ValueError, "maxfds must be at least 0, not -1"),
     (lambda conn: conn.recv_fds(1, 1, timeout=-1), ValueError, "timeout must be"),

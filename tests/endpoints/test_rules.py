@@ -17,6 +17,7 @@ from pytest_sockets import (
     TCPServer,
     UnixServer,
 )
+from resp import resp
 from stream_ends import Background, abort, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "dual", "unix"]
@@ -43,20 +44,6 @@ def lines(sockets: Sockets) -> StreamServer:
 def client(lines: StreamServer) -> Iterator[socket.socket]:
     with plain_client(lines.address) as client:
         yield client
-
-
-def resp(buffer: bytes) -> int | None:
-    """Find the end of a command as Redis clients send it: an array of bulk strings."""
-    count, found, _ = buffer.partition(b"\r\n")
-    if not found:
-        return None
-    stop = len(count) + 2
-    for _ in range(int(count[1:])):
-        size, found, _ = buffer[stop:].partition(b"\r\n")
-        if not found:
-            return None
-        stop += len(size) + 2 + int(size[1:]) + 2
-    return stop if len(buffer) >= stop else None
 
 
 def command(*words: bytes) -> bytes:
@@ -470,7 +457,7 @@ def test_a_reply_function_may_read_the_record_and_make_rules(
 def test_a_reply_function_that_waits_is_told_that_it_cannot(
     lines: StreamServer, client: socket.socket
 ) -> None:
-    lines.on(b"A\r\n", lambda frame: lines.wait_connections(2))  # type: ignore[arg-type]
+    lines.on(b"A\r\n", lambda frame: lines.wait_connections(2))  # type: ignore[arg-type]  # must not be called there
     client.sendall(b"A\r\n")
     with pytest.raises(SocketsError) as caught:
         lines.check()

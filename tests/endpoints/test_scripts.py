@@ -449,12 +449,12 @@ def test_a_script_may_be_written_while_its_client_sends(sockets: Sockets) -> Non
 
 BAD: dict[str, tuple[Callable[[Script], object], type[Exception], str]] = {
     "expect a str": (
-        lambda script: script.expect("PING"),  # type: ignore[call-overload]
+        lambda script: script.expect("PING"),  # type: ignore[call-overload]  # wrong on purpose
         TypeError,
         "'PING'",
     ),
     "a pattern without until": (
-        lambda script: script.expect(re.compile(b"a")),  # type: ignore[call-overload]
+        lambda script: script.expect(re.compile(b"a")),  # type: ignore[call-overload]  # wrong on purpose
         TypeError,
         "needs until=",
     ),
@@ -464,7 +464,7 @@ BAD: dict[str, tuple[Callable[[Script], object], type[Exception], str]] = {
         "is met by no bytes at all",
     ),
     "send a str": (
-        lambda script: script.send("x"),  # type: ignore[arg-type]
+        lambda script: script.send("x"),  # type: ignore[arg-type]  # wrong on purpose
         TypeError,
         "data must be bytes, not str 'x'",
     ),
@@ -474,7 +474,7 @@ BAD: dict[str, tuple[Callable[[Script], object], type[Exception], str]] = {
         "timeout must be a number of seconds, 0 or more and finite, not -1",
     ),
     "hold of something else": (
-        lambda script: script.hold("gate"),  # type: ignore[arg-type]
+        lambda script: script.hold("gate"),  # type: ignore[arg-type]  # wrong on purpose
         TypeError,
         "gate must be a gate, as sockets.gate() makes one, not 'gate'",
     ),
@@ -499,7 +499,7 @@ BAD: dict[str, tuple[Callable[[Script], object], type[Exception], str]] = {
         "save='x' is taken by step 1, recv_line()",
     ),
     "a name that is none": (
-        lambda script: script.recv_line(save=1),  # type: ignore[arg-type]
+        lambda script: script.recv_line(save=1),  # type: ignore[arg-type]  # wrong on purpose
         TypeError,
         "save must be a name, under which conn.saved keeps the bytes, not 1",
     ),
@@ -548,5 +548,5 @@ def test_a_script_shows_its_steps(server: TCPServer) -> None:
 
 def test_strict_is_a_claim(server: TCPServer) -> None:
     with pytest.raises(TypeError, match=r"^strict must be True or False, not 'no'$"):
-        server.script(strict="no")  # type: ignore[arg-type]
+        server.script(strict="no")  # type: ignore[arg-type]  # wrong on purpose
     assert told(server) == []

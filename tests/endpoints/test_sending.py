@@ -365,7 +365,7 @@ def test_an_unseen_peer_that_closed_ends_the_pieces(sockets: Sockets) -> None:
 BAD: list[tuple[Callable[[Connection], object], type[Exception], str]] = [
     (lambda conn: conn.send_apart(), TypeError, "send_apart needs at least one piece"),
     (lambda conn: conn.send_apart(b"a", b""), ValueError, "piece 2 is b''"),
-    (lambda conn: conn.send_apart("a"), TypeError, "piece 1 must be bytes, not str 'a'"),  # type: ignore[arg-type]
+    (lambda conn: conn.send_apart("a"), TypeError, "piece 1 must be bytes, not str 'a'"),  # type: ignore[arg-type]  # wrong on purpose
     (lambda conn: conn.send_apart(b"a", timeout=-1), ValueError, "timeout must be"),
     (lambda conn: conn.wait_peer_read(timeout=-1), ValueError, "timeout must be"),
 ]

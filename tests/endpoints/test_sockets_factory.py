@@ -138,7 +138,7 @@ def test_an_endpoint_that_fails_to_close_does_not_keep_the_others_open(
     sockets = Sockets()
     first, second, third = (sockets.unix_server() for _ in range(3))
     with monkeypatch.context() as patch:
-        patch.setattr(second, "close", lambda: second.no_such_method())  # type: ignore[attr-defined]
+        patch.setattr(second, "close", lambda: second.no_such_method())  # type: ignore[attr-defined]  # fails on purpose
         with pytest.raises(AttributeError, match="no_such_method"):
             sockets.close()
     assert [end.is_closed for end in (first, second, third)] == [True, False, True]

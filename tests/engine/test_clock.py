@@ -17,7 +17,7 @@ class HandClock(Clock):
 
     nanoseconds = 0
 
-    def _now(self) -> int:  # type: ignore[override]
+    def _now(self) -> int:  # type: ignore[override]  # a method in place of a static one
         return self.nanoseconds
 
     def move(self, seconds: float) -> None:

@@ -150,7 +150,7 @@ def test_a_listener_on_the_peers_port_is_not_the_peer(monkeypatch: pytest.Monkey
             getsockname = left.getsockname
             getpeername = listener.getsockname
 
-        assert find_tcp_peer(Left()) is None  # type: ignore[arg-type]
+        assert find_tcp_peer(Left()) is None  # type: ignore[arg-type]  # only looks like a socket
     assert [diag.STATES[state] for state in states] == ["LISTEN"]
 
 

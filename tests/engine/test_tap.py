@@ -38,7 +38,7 @@ class Echo(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         transport.write(bytes(10_000_000))
-        self.task = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+        self.task = asyncio.get_running_loop().create_task(asyncio.Event().wait())
 
 clients = []
 

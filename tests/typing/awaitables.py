@@ -74,10 +74,10 @@ def in_a_loop_of_its_own(tcp_server: TCPServer) -> None:
 
 
 async def wrong(tcp_server: TCPServer, conn: Connection) -> None:
-    tcp_server.aio.accept().recv(1)  # type: ignore[attr-defined]
-    await tcp_server.aio.accept(1)  # type: ignore[call-arg]
-    await tcp_server.accept()  # type: ignore[misc]
-    await conn.aio.expect(re.compile(rb"PING"))  # type: ignore[call-overload]
-    await conn.aio.send("PONG")  # type: ignore[arg-type]
-    text: str = await conn.aio.recv_line()  # type: ignore[assignment]
+    tcp_server.aio.accept().recv(1)  # type: ignore[attr-defined]  # wrong on purpose
+    await tcp_server.aio.accept(1)  # type: ignore[call-arg]  # wrong on purpose
+    await tcp_server.accept()  # type: ignore[misc]  # wrong on purpose
+    await conn.aio.expect(re.compile(rb"PING"))  # type: ignore[call-overload]  # wrong on purpose
+    await conn.aio.send("PONG")  # type: ignore[arg-type]  # wrong on purpose
+    text: str = await conn.aio.recv_line()  # type: ignore[assignment]  # wrong on purpose
     assert text

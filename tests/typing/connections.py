@@ -80,19 +80,19 @@ def the_record(conn: Connection, anything: object) -> None:
 
 
 def wrong(conn: Connection) -> None:
-    conn.recv()  # type: ignore[call-arg]
-    conn.recv_until("\r\n")  # type: ignore[arg-type]
-    conn.send("PONG")  # type: ignore[arg-type]
-    conn.send_apart("PONG")  # type: ignore[arg-type]
-    conn.send_fds(b"x", 1)  # type: ignore[arg-type]
-    conn.expect("PING")  # type: ignore[call-overload]
-    conn.expect(re.compile(rb"PING"))  # type: ignore[call-overload]
-    conn.expect(re.compile("PING"), until=b"\n")  # type: ignore[arg-type]
-    conn.expect(b"PING", until=b"\n")  # type: ignore[call-overload]
-    conn.received = b""  # type: ignore[misc]
-    text: str = conn.recv_line()  # type: ignore[assignment]
+    conn.recv()  # type: ignore[call-arg]  # wrong on purpose
+    conn.recv_until("\r\n")  # type: ignore[arg-type]  # wrong on purpose
+    conn.send("PONG")  # type: ignore[arg-type]  # wrong on purpose
+    conn.send_apart("PONG")  # type: ignore[arg-type]  # wrong on purpose
+    conn.send_fds(b"x", 1)  # type: ignore[arg-type]  # wrong on purpose
+    conn.expect("PING")  # type: ignore[call-overload]  # wrong on purpose
+    conn.expect(re.compile(rb"PING"))  # type: ignore[call-overload]  # wrong on purpose
+    conn.expect(re.compile("PING"), until=b"\n")  # type: ignore[arg-type]  # wrong on purpose
+    conn.expect(b"PING", until=b"\n")  # type: ignore[call-overload]  # wrong on purpose
+    conn.received = b""  # type: ignore[misc]  # wrong on purpose
+    text: str = conn.recv_line()  # type: ignore[assignment]  # wrong on purpose
     assert text
 
 
-class Derived(Connection):  # type: ignore[misc]
+class Derived(Connection):  # type: ignore[misc]  # wrong on purpose
     """A connection is not for subclassing."""

@@ -39,8 +39,8 @@ async def gates(gate: Gate) -> None:
 
 
 def wrong(tcp_server: TCPServer, script: Script) -> None:
-    script.expect("PING")  # type: ignore[call-overload]
-    script.expect(re.compile(rb"PING"))  # type: ignore[call-overload]
-    script.send("PONG")  # type: ignore[arg-type]
-    script.hold("gate")  # type: ignore[arg-type]
-    tcp_server.serve(1)  # type: ignore[type-var]
+    script.expect("PING")  # type: ignore[call-overload]  # wrong on purpose
+    script.expect(re.compile(rb"PING"))  # type: ignore[call-overload]  # wrong on purpose
+    script.send("PONG")  # type: ignore[arg-type]  # wrong on purpose
+    script.hold("gate")  # type: ignore[arg-type]  # wrong on purpose
+    tcp_server.serve(1)  # type: ignore[type-var]  # wrong on purpose

@@ -49,8 +49,8 @@ def rules(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:
     udp_peer.on(b"ping", None, times=2)
     udp_peer.on(b"ping", [b"one", b"two"])
     unix_datagram_peer.on(re.compile(rb"ping"), lambda datagram: datagram.data)
-    udp_peer.on("ping", b"pong")  # type: ignore[arg-type]
-    udp_peer.on(b"ping", "pong")  # type: ignore[arg-type]
+    udp_peer.on("ping", b"pong")  # type: ignore[arg-type]  # wrong on purpose
+    udp_peer.on(b"ping", "pong")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def without_fixtures() -> None:
@@ -63,10 +63,10 @@ def without_fixtures() -> None:
 
 
 def wrong(udp_peer: UDPPeer) -> None:
-    udp_peer.send("hello")  # type: ignore[arg-type]
-    udp_peer.send(b"hello", ("127.0.0.1", 514))  # type: ignore[call-arg]
-    udp_peer.assert_datagrams("2")  # type: ignore[arg-type]
-    text: str = udp_peer.expect(b"hello").data  # type: ignore[assignment]
-    udp_peer.expect(b"hello").data = b""  # type: ignore[misc]
-    UDPPeer("127.0.0.1")  # type: ignore[call-arg]
+    udp_peer.send("hello")  # type: ignore[arg-type]  # wrong on purpose
+    udp_peer.send(b"hello", ("127.0.0.1", 514))  # type: ignore[call-arg]  # wrong on purpose
+    udp_peer.assert_datagrams("2")  # type: ignore[arg-type]  # wrong on purpose
+    text: str = udp_peer.expect(b"hello").data  # type: ignore[assignment]  # wrong on purpose
+    udp_peer.expect(b"hello").data = b""  # type: ignore[misc]  # wrong on purpose
+    UDPPeer("127.0.0.1")  # type: ignore[call-arg]  # wrong on purpose
     assert text

@@ -68,7 +68,7 @@ def pytest_sockets_transcripts_complete(item: pytest.Item, endpoints: Sequence[E
 
 
 def wrong(event: Event) -> None:
-    event.data = b""  # type: ignore[misc]
-    oserror: type[OSError] = WaitTimeout  # type: ignore[assignment]
-    if event.kind == "lost":  # type: ignore[comparison-overlap]
+    event.data = b""  # type: ignore[misc]  # wrong on purpose
+    oserror: type[OSError] = WaitTimeout  # type: ignore[assignment]  # wrong on purpose
+    if event.kind == "lost":  # type: ignore[comparison-overlap]  # wrong on purpose
         assert oserror

@@ -93,12 +93,12 @@ def all_together(sockets: Sockets) -> None:
 
 
 def wrong(sockets: Sockets) -> None:
-    sockets.tcp_server("127.0.0.1")  # type: ignore[call-arg]
-    sockets.tcp_server(path="here.sock")  # type: ignore[call-arg]
-    sockets.socket_pair("packet")  # type: ignore[call-overload]
-    sockets.serve_protocol(5)  # type: ignore[arg-type]
-    sockets.server()  # type: ignore[call-overload]
-    sockets.assert_order("first", "last")  # type: ignore[arg-type]
-    SocketPair("udp")  # type: ignore[arg-type]
-    Settings(timeout="1")  # type: ignore[arg-type]
-    Settings().timeout = 1  # type: ignore[misc]
+    sockets.tcp_server("127.0.0.1")  # type: ignore[call-arg]  # wrong on purpose
+    sockets.tcp_server(path="here.sock")  # type: ignore[call-arg]  # wrong on purpose
+    sockets.socket_pair("packet")  # type: ignore[call-overload]  # wrong on purpose
+    sockets.serve_protocol(5)  # type: ignore[arg-type]  # wrong on purpose
+    sockets.server()  # type: ignore[call-overload]  # wrong on purpose
+    sockets.assert_order("first", "last")  # type: ignore[arg-type]  # wrong on purpose
+    SocketPair("udp")  # type: ignore[arg-type]  # wrong on purpose
+    Settings(timeout="1")  # type: ignore[arg-type]  # wrong on purpose
+    Settings().timeout = 1  # type: ignore[misc]  # wrong on purpose

@@ -112,16 +112,16 @@ def each_is_a_stream_server_and_an_endpoint() -> None:
 
 
 def wrong(tcp_server: TCPServer, unix_server: UnixServer) -> None:
-    tcp_server.accept(1)  # type: ignore[call-arg]
-    tcp_server.accept(timeout="1")  # type: ignore[arg-type]
-    tcp_server.wait_connections()  # type: ignore[call-arg]
-    tcp_server.address = ("127.0.0.1", 80)  # type: ignore[misc]
-    port: str = tcp_server.port  # type: ignore[assignment]
-    TCPServer("127.0.0.1")  # type: ignore[call-arg]
-    TCPServer(path="/run/it")  # type: ignore[call-arg]
-    tcp_server.on("PING", b"+PONG")  # type: ignore[call-overload]
-    tcp_server.on(b"PING", "+PONG")  # type: ignore[call-overload]
-    tcp_server.on(b"PING", b"+PONG", 2)  # type: ignore[call-overload]
-    TCPServer(framing=4)  # type: ignore[arg-type]
-    pair: tuple[str, int] = unix_server.address  # type: ignore[assignment]
+    tcp_server.accept(1)  # type: ignore[call-arg]  # wrong on purpose
+    tcp_server.accept(timeout="1")  # type: ignore[arg-type]  # wrong on purpose
+    tcp_server.wait_connections()  # type: ignore[call-arg]  # wrong on purpose
+    tcp_server.address = ("127.0.0.1", 80)  # type: ignore[misc]  # wrong on purpose
+    port: str = tcp_server.port  # type: ignore[assignment]  # wrong on purpose
+    TCPServer("127.0.0.1")  # type: ignore[call-arg]  # wrong on purpose
+    TCPServer(path="/run/it")  # type: ignore[call-arg]  # wrong on purpose
+    tcp_server.on("PING", b"+PONG")  # type: ignore[call-overload]  # wrong on purpose
+    tcp_server.on(b"PING", "+PONG")  # type: ignore[call-overload]  # wrong on purpose
+    tcp_server.on(b"PING", b"+PONG", 2)  # type: ignore[call-overload]  # wrong on purpose
+    TCPServer(framing=4)  # type: ignore[arg-type]  # wrong on purpose
+    pair: tuple[str, int] = unix_server.address  # type: ignore[assignment]  # wrong on purpose
     assert port or pair

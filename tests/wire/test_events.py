@@ -14,9 +14,9 @@ DATAGRAM = Datagram(b"PING", ("127.0.0.1", 9), 1.5)
 @pytest.mark.parametrize("value", [EVENT, DATAGRAM])
 def test_what_happened_cannot_be_changed(value: Event | Datagram) -> None:
     with pytest.raises(FrozenInstanceError):
-        value.data = b"PONG"  # type: ignore[misc]
+        value.data = b"PONG"  # type: ignore[misc]  # frozen: must fail
     with pytest.raises((AttributeError, TypeError)):
-        value.other = 1  # type: ignore[attr-defined, union-attr]
+        value.other = 1  # type: ignore[attr-defined, union-attr]  # slots: must fail
     assert not hasattr(value, "__dict__")
 
 

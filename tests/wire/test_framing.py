@@ -21,6 +21,7 @@ from pytest_sockets._wire.framing import (
     framing_of,
     positive,
 )
+from resp import resp
 from wire_samples import STEADY, CountingLog, cut_at, log_of
 
 Judge = Callable[[bytes], int | None]
@@ -49,20 +50,6 @@ def until(separator: bytes) -> Judge:
 
 def exactly(count: int) -> Judge:
     return lambda data: count if len(data) >= count else None
-
-
-def resp(buffer: bytes) -> int | None:
-    """Find the end of a command as Redis clients send it: an array of bulk strings."""
-    count, found, _ = buffer.partition(b"\r\n")
-    if not found:
-        return None
-    stop = len(count) + 2
-    for _ in range(int(count[1:])):
-        size, found, _ = buffer[stop:].partition(b"\r\n")
-        if not found:
-            return None
-        stop += len(size) + 2 + int(size[1:]) + 2
-    return stop if len(buffer) >= stop else None
 
 
 COMMANDS = b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n*0\r\n*1\r\n$0\r\n\r\n*1\r"

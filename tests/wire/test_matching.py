@@ -39,7 +39,7 @@ class EndsWith:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, bytes) and other.endswith(self.end)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python does for one with `==`
 
     def __repr__(self) -> str:
         return f"EndsWith({self.end!r})"
