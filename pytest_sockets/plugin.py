@@ -264,8 +264,9 @@ def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
         marked = _marked(item)
         if marked.get("timeout") is not None:
             settings = replace(settings, timeout=marked["timeout"])
-        settings = replace(settings, strict=marked.get("strict", settings.strict))
-        sockets = Sockets(settings, family=marked.get("family"), seed=_seed(item))
+        strict = marked.get("strict", settings.strict)
+        settings = replace(settings, strict=strict, seed=_seed(item))
+        sockets = Sockets(settings, family=marked.get("family"))
     except (TypeError, ValueError) as error:
         raise _bad_marker(error) from None
     with closing(sockets):

@@ -80,6 +80,8 @@ class Answering:
             self._needed = taken
             return None
         conn._consumed = taken.stop
+        if taken.rule is None and conn._broken_by is not None:
+            return None
         if taken.rule is None:
             text = f"{conn._label}: {self._rules.misfit(taken.frame)}"
             conn.endpoint._add_problem(MismatchError(text))

@@ -87,9 +87,9 @@ class Connection(Passing):
         with self._endpoint._lock:
             waiting = stream.queued
             end()
-        while not stream.ended.level:
+        while not stream.ended.level and not stream.is_relieved:
             self._endpoint._raise_problem()
-            if (yield from self._endpoint._waited(deadline, (stream.ended, 1))):
+            if (yield from self._endpoint._waited(deadline, (stream.ended, 1), *self._fault())):
                 raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
 
     # -- asserting

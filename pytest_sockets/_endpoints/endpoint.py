@@ -15,7 +15,7 @@ from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Lock
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
-from pytest_sockets._wire.errors import EndpointClosedError, EndpointError
+from pytest_sockets._wire.errors import EndpointClosedError, EndpointError, MismatchError
 from pytest_sockets._wire.events import Event
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.record import Record, merged
@@ -44,6 +44,8 @@ class Settings:
     without a plan beside scripts, are then problems."""
     record_limit: int = 64 * 1024 * 1024
     """Bytes of an endpoint's record kept in memory; what is beyond goes to a temporary file."""
+    seed: int = 0
+    """What the random choices of faults are drawn from."""
 
     def __post_init__(self) -> None:
         as_seconds(self.timeout)
@@ -56,6 +58,9 @@ class Settings:
             msg = f"strict must be True or False, not {self.strict!r}"
             raise TypeError(msg)
         count_of(self.record_limit, name="record_limit")
+        if not isinstance(cast("object", self.seed), int):
+            msg = f"seed must be a whole number, not {self.seed!r}"
+            raise TypeError(msg)
 
     def deadline(self, timeout: float | None) -> Deadline:
         """Return the deadline of a wait that begins now; `None` means the default."""
@@ -220,6 +225,15 @@ class Endpoint:
 
     def _judge(self) -> None:
         """Make problems of what can be told only at the end, such as steps that nobody reached."""
+        with self._lock:
+            # After a problem the connections are gone, and what is left is its consequence.
+            if not self._problems and not self._closed:
+                for error in self._leftovers():
+                    self._add_problem(error)
+
+    def _leftovers(self) -> list[MismatchError]:
+        """Return what is wrong if nothing more happens, with the lock held."""
+        return []
 
     def _quiet(self) -> Steps[None]:
         """Wait, for a limited time, until nothing of ours is at work any more."""

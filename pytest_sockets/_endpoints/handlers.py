@@ -111,7 +111,7 @@ class Handlers:
         parts = _untold(error, endpoint)
         if not parts:
             return  # so did a problem that was told already
-        if all(isinstance(part, PeerGoneError) for part in parts):
+        if all(isinstance(part, PeerGoneError) or conn._excuses(part) for part in parts):
             conn._note(f"handler {self.name} ended: {parts[0]}")
             conn._stream.close()
             return

@@ -13,7 +13,7 @@ from pytest_sockets._endpoints.handlers import Handler
 from pytest_sockets._endpoints.plans import Plans
 from pytest_sockets._endpoints.script import Script
 from pytest_sockets._engine.waiting import Steps
-from pytest_sockets._wire.errors import SocketsError
+from pytest_sockets._wire.errors import MismatchError, SocketsError
 from pytest_sockets._wire.rules import Answer
 
 if TYPE_CHECKING:
@@ -138,13 +138,9 @@ class Planned(Endpoint):
             self._plans = Plans(cast("StreamServer", self))
         return self._plans
 
-    def _judge(self) -> None:
-        with self._lock:
-            # After a problem the connections are gone, and what is left is its consequence.
-            if self._plans is None or self._problems or self._closed:
-                return
-            for error in self._plans.judge():
-                self._add_problem(error)
+    def _leftovers(self) -> list[MismatchError]:
+        plans = [] if self._plans is None else self._plans.judge()
+        return [*plans, *super()._leftovers()]
 
     def _quiet(self) -> Steps[None]:
         yield from self._settle()
@@ -157,4 +153,5 @@ class Planned(Endpoint):
 
     def _notes(self) -> list[str]:
         with self._lock:
-            return [] if self._plans is None else self._plans.notes
+            plans = [] if self._plans is None else self._plans.notes
+        return [*plans, *super()._notes()]

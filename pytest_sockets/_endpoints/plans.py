@@ -116,7 +116,7 @@ class Plans:
                 "it, or use strict=False"
             )
             for conn in server._connections[server._taken :]
-            if conn._driven_by is None and not conn._is_used
+            if conn._driven_by is None and not conn._is_used and conn._broken_by is None
         ]
 
     def quiet(self) -> Steps[None]:
@@ -162,6 +162,8 @@ def _settled(server: StreamServer) -> Steps[None]:
 def _rest(player: Player) -> MismatchError | None:
     """Return what is left of a script on one connection."""
     step, script = player.step, player.script
+    if player.conn._broken_by is not None:
+        return None
     if step is None:
         has_surplus = script._is_strict and script._plan.steps and player.unread
         return surplus(player) if has_surplus else None

@@ -37,7 +37,9 @@ async def play(player: Player) -> None:
     except asyncio.CancelledError:  # the endpoint ends
         raise
     except BaseException as error:  # a reply function may call pytest.fail()
-        if not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
+        if conn._excuses(error):
+            conn._note(f"{player.script._name} ended: {error}")
+        elif not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
             endpoint._add_problem(error.with_traceback(users_part(error)))
 
 

@@ -154,13 +154,15 @@ class Sending(Holding):
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
                 missing = target - stream.record.sent.size
-                if missing <= 0:
+                if missing <= 0 or stream.is_relieved:
                     return
                 if not stream.is_open:
                     self._check_sendable(missing)
             if late:
                 raise WaitTimeout(self._not_taken(name, deadline, len(content), missing))
-            late = yield from self._endpoint._waited(deadline, (stream.sent, target))
+            late = yield from self._endpoint._waited(
+                deadline, (stream.sent, target), *self._fault()
+            )
 
     def _until_read(
         self, name: str, deadline: Deadline, what: str, *, to_send: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from pytest_sockets._endpoints.behaviours import Behaviour
@@ -13,6 +13,8 @@ from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
+from pytest_sockets._endpoints.fault import Fault
+from pytest_sockets._endpoints.faulty import Faulty
 from pytest_sockets._endpoints.handlers import Handler
 from pytest_sockets._endpoints.place import Place, place_for
 from pytest_sockets._endpoints.placed import Placed
@@ -29,11 +31,12 @@ from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.framing import Framing, count_of, framing_of
 from pytest_sockets._wire.matching import MISSING, claim
 from pytest_sockets._wire.rendering import count, show
+from pytest_sockets.faults import StopReading
 
 H = TypeVar("H", bound=Handler)
 
 
-class StreamServer(Placed, Planned):
+class StreamServer(Placed, Planned, Faulty):
     r"""A listener of any family, already listening when it is made, and its connections.
 
     Args:
@@ -268,6 +271,9 @@ class StreamServer(Placed, Planned):
         if self._problems:
             stream.reset()
             return
+        self._meet(stream, index)
+        if not stream.is_open:  # a fault has ended it: a plan is for one that can be talked to
+            return
         if self._plans is None or not self._plans.drive(conn):
             driver = stream.driver = self._driver_of(stream)
             if driver is not None:
@@ -275,6 +281,23 @@ class StreamServer(Placed, Planned):
         stream.start()
         if stream.driver is not None:
             stream.driver.on_open(stream)
+
+    def _faulty_streams(self) -> Sequence[Stream]:
+        return self._streams
+
+    def _begin(self, fault: Fault) -> None:
+        super()._begin(fault)
+        self._suit_faults()
+
+    def _lift(self, fault: Fault) -> None:
+        super()._lift(fault)
+        self._suit_faults()
+
+    def _suit_faults(self) -> None:
+        """Listen as the active faults need it."""
+        effects = [fault.effect for fault in self._faults if not fault._is_lifted]
+        for listener in self._listeners:
+            listener.limit_segments(StopReading() in effects)
 
     def _driver_of(self, stream: Stream) -> Driver | None:
         """Return what answers on a new connection; `None` where the test does."""

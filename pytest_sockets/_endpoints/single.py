@@ -6,12 +6,13 @@ import _socket
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
-from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.endpoint import Settings
+from pytest_sockets._endpoints.faulty import Faulty
 from pytest_sockets._endpoints.place import Place, as_path
 from pytest_sockets._engine.binding import (
     LOOPBACK,
@@ -36,7 +37,7 @@ PlainSocket = socket.socket
 """Captured before pytest-socket can replace it."""
 
 
-class SingleStream(Endpoint):
+class SingleStream(Faulty):
     """An endpoint around one connected stream socket."""
 
     def __init__(
@@ -64,6 +65,9 @@ class SingleStream(Endpoint):
 
     def _give_up(self) -> None:
         self._stream.reset()
+
+    def _faulty_streams(self) -> Sequence[Stream]:
+        return (self._stream,)
 
     def _signals(self) -> tuple[Signal, ...]:
         stream = self._stream

@@ -57,15 +57,11 @@ class Sockets:
     Args:
         settings: timeouts and limits of the endpoints it opens.
         family: the family of those that are given none and could have any.
-        seed: a number for random choices, given in failure reports.
     """
 
-    def __init__(
-        self, settings: Settings | None = None, *, family: str | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, settings: Settings | None = None, *, family: str | None = None) -> None:
         self._settings = settings or Settings()
         self._family = None if family is None else check_family(family)
-        self._seed = seed
         self._endpoints: list[Endpoint] = []
         self._gates: list[Gate] = []
         self._is_closed = False
@@ -337,7 +333,7 @@ class Sockets:
     @property
     def seed(self) -> int:
         """A number for the test's own random choices, from its id; failure reports show it."""
-        return self._seed
+        return self._settings.seed
 
     @property
     def transcript(self) -> tuple[Event, ...]:

@@ -132,6 +132,28 @@ class StreamView:
         """Return the signal that rises with the bytes of one direction."""
         return self._stream.received if direction == "received" else self._stream.sent
 
+    def _fault(self) -> list[tuple[Signal, float]]:
+        """Return what a wait for our own bytes to go out has to see beside them."""
+        faults = self._stream.faults
+        return [] if faults is None else [(faults.began, faults.began.level + 1)]
+
+    @property
+    def _broken_by(self) -> str | None:
+        """The fault that breaks the conversation: what a plan misses from then on is its doing."""
+        faults = self._stream.faults
+        return None if faults is None else faults.broken_by
+
+    def _excuses(self, error: BaseException) -> bool:
+        """Whether an error of what drives it only follows from a fault."""
+        what_follows = (SocketsError, MismatchError, WaitTimeout)
+        return self._broken_by is not None and isinstance(error, what_follows)
+
+    @property
+    def _ended_by(self) -> str | None:
+        """The fault that has ended our side."""
+        faults = self._stream.faults
+        return None if faults is None else faults.ended_by
+
     def _why_over(self, direction: Direction) -> str | None:
         """Say why no more bytes can come in one direction; `None` while they can."""
         stream = self._stream
@@ -140,10 +162,11 @@ class StreamView:
             return f"the peer reset the connection ({why.strerror if why else 'reset'})"
         if direction == "received" and stream.peer_ended == "eof":
             return "the peer sent EOF"
+        by = f" by the fault {self._ended_by}" if self._ended_by else ""
         if not stream.is_open:
-            return "the connection is closed on our side"
+            return f"the connection is closed on our side{by}"
         if direction == "sent" and not stream.can_send and not stream.queued:
-            return "our side has sent EOF"
+            return f"our side has sent EOF{by}"
         return None
 
     def _take(
@@ -236,9 +259,8 @@ class StreamView:
             raise PeerGoneError(msg) from stream.reset_error
         if self._endpoint.is_closed:
             self._endpoint._raise_closed()
-        msg = (
-            f"{self._label} cannot send: its side was ended by close(), send_eof() or reset(){lost}"
-        )
+        by = f"the fault {self._ended_by}" if self._ended_by else "close(), send_eof() or reset()"
+        msg = f"{self._label} cannot send: its side was ended by {by}{lost}"
         raise EndpointClosedError(msg)
 
     def _not_taken(self, name: str, deadline: Deadline, total: int, missing: int) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 
+from pytest_sockets._wire.framing import amount_of
 from pytest_sockets._wire.rendering import seconds
 
 
@@ -93,10 +93,4 @@ class Deadline:
 
 def as_seconds(value: object, *, name: str = "timeout") -> float:
     """Return a span in seconds, or say what is wrong with it."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds, not {type(value).__name__} {value!r}"
-        raise TypeError(msg)
-    if not 0 <= value <= sys.float_info.max:  # nan is neither; an int can be larger than any float
-        msg = f"{name} must be a number of seconds, 0 or more and finite, not {value!r}"
-        raise ValueError(msg)
-    return float(value)
+    return amount_of(value, name=name, unit="seconds")

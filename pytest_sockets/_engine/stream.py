@@ -26,6 +26,7 @@ from pytest_sockets._engine.peer import (
     state_of_peer,
 )
 from pytest_sockets._engine.selector import READ, WRITE
+from pytest_sockets._engine.stream_faults import Cause, StreamFaults
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.errors import EndpointError
 from pytest_sockets._wire.events import Address
@@ -81,6 +82,8 @@ class Stream:
         self.ended = Signal()  # finished when our FIN is out
         self.descriptors = Descriptors() if sock.family == AF_UNIX else None
         self.credentials = None if self.descriptors is None else credentials_of(sock)
+        self.faults: StreamFaults | None = None  # made with the first
+        self.has_messages = sock.type == socket.SOCK_SEQPACKET
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
@@ -91,9 +94,9 @@ class Stream:
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
         self._is_paused = False
+        self._waits_for_room = False
         self._read_size = FIRST_READ
-        self._has_messages = sock.type == socket.SOCK_SEQPACKET
-        self._is_plain = not self._has_messages and self.descriptors is None
+        self._is_plain = not self.has_messages and self.descriptors is None
         self._interest = 0
 
     # -- state
@@ -141,6 +144,61 @@ class Stream:
         with self._owner._lock:
             return None if self._socket is None else state_of_peer(self._socket)
 
+    # -- faults: with the endpoint's lock held
+
+    def add_fault(self, cause: Cause, *, is_new: bool = False) -> None:
+        """Have a fault of the endpoint act here at its moment."""
+        if self._socket is not None:
+            self.faults = self.faults or StreamFaults(self)
+            self.faults.add(cause, is_new=is_new)
+
+    def lift_fault(self, cause: Cause) -> None:
+        """Have it act no more."""
+        if self.faults is not None:
+            self.faults.lift(cause)
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether a fault keeps or has dropped what we send, so that nobody has to wait for it."""
+        return self.faults is not None and self.faults.is_relieving
+
+    def timer(self, deadline: Deadline, action: Callable[[], None]) -> Timer:
+        """Run `action` in the I/O thread when the deadline passes."""
+        return self._engine.timer(deadline, action)
+
+    def release(self) -> None:
+        """Send what a fault may let pass by now. From any thread."""
+        with self._owner._lock:
+            if self._socket is not None:
+                self._flush()
+
+    def drop(self) -> None:
+        """Forget what has not gone out."""
+        self._queue.clear()
+        self._queued = 0
+        self._closing = None
+        if self.descriptors is not None:
+            self.descriptors.close_leaving()
+
+    def insert(self, data: bytes) -> None:
+        """Send bytes before all that has not gone out yet."""
+        if not self.can_send:
+            return
+        self._queue.appendleft(data)
+        self._queued += len(data)
+        assert self.faults is not None, "a fault inserts"
+        self.faults.on_queued(len(data), in_front=True)
+        if len(self._queue) == 1:
+            self._flush()
+
+    def shrink(self, size: int) -> int:
+        """Set the room for bytes that are not read yet (SO_RCVBUF), and return what it was."""
+        if self._socket is None:
+            return size
+        room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        return room // 2  # Linux doubles what it is given (socket(7))
+
     # -- starting
 
     def start(self) -> None:
@@ -179,10 +237,13 @@ class Stream:
 
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
-            if self._socket is None or self.peer_ended is not None:
+            if self._socket is None or self.peer_ended is not None or self._is_stopped:
                 return
+            size = self._read_size
             try:
-                data = self._recv(self._read_size)
+                if self.faults is not None and not self.has_messages:
+                    size = self.faults.readable(size, self._peek)
+                data = self._recv(size)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -191,27 +252,36 @@ class Stream:
             if not data:
                 self._take_eof()
                 return
-            full = len(data) == self._read_size
-            if full and self._read_size < LARGE_READ:
+            full = len(data) == size
+            if size == self._read_size and full and size < LARGE_READ:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
             self._take(data)
             if not full and not to_the_end:
                 return
 
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether a fault has stopped reading in the middle of it."""
+        return self.faults is not None and self._is_paused
+
+    def _peek(self, most: int) -> bytes:
+        assert self._socket is not None
+        return self._socket.recv(most, socket.MSG_PEEK)
+
     def _recv(self, most: int) -> bytes:
         sock = self._socket
         assert sock is not None
         if self._is_plain:
             return sock.recv(most)
-        if self._has_messages:
+        if self.has_messages:
             most = message_size(sock)
         if self.descriptors is not None:
             data = self.descriptors.recv(sock, most, self.record.received.size)
         else:
             data = sock.recv(most)
         # An empty message reads like EOF. Behind one, a look finds more or raises BlockingIOError.
-        if not data and self._has_messages and sock.recv(1, socket.MSG_PEEK):
+        if not data and self.has_messages and sock.recv(1, socket.MSG_PEEK):
             return self._recv(most)
         return data
 
@@ -222,6 +292,8 @@ class Stream:
         if not self.received.level:
             self._owner._on_first(self, sent=False)
         self.received.advance(self.record.received.size)
+        if self.faults is not None:
+            self.faults.on_received()
         if self.driver is not None:
             self.driver.on_data(self, data)
 
@@ -241,6 +313,8 @@ class Stream:
         self.received.finish()
         self.peer_end.finish()
         self._watch(self._interest & ~READ)
+        if self.faults is not None:
+            self.faults.on_eof()
         if self._eof_sent:
             self._release()
         elif self.driver is not None and self._closing is None:
@@ -273,10 +347,14 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """Send what the kernel takes now and queue the rest."""
+        if self.faults is not None and data and self.can_send:
+            self.faults.on_write()
         if not data or not self.can_send:
             return
         self._queue.append(data)
         self._queued += len(data)
+        if self.faults is not None:
+            self.faults.on_queued(len(data))
         if len(self._queue) == 1:
             self._flush()
 
@@ -290,12 +368,19 @@ class Stream:
 
     def ask_room(self) -> None:
         """Have the driver's `on_drained` called in a turn of its own, once there is room."""
+        self._waits_for_room = True
         self._watch(self._interest | WRITE)
 
     def _flush(self) -> None:
         descriptors = self.descriptors
         while self._queue and self._socket is not None:
-            data = self._queue[0]
+            front = data = self._queue[0]
+            if self.faults is not None:
+                data = self.faults.filtered(front)
+                if not data:
+                    self._waits_for_room = True
+                    self._watch(self._interest & ~WRITE)
+                    return
             # Stamped before the system call: the peer can answer before it returns.
             time = CLOCK.stamp()
             try:
@@ -305,6 +390,7 @@ class Stream:
                     else descriptors.send(self._socket, data, self.taken)
                 )
             except (BlockingIOError, InterruptedError):
+                self._waits_for_room = True
                 self._watch(self._interest | WRITE)
                 return
             except OSError as error:
@@ -315,11 +401,11 @@ class Stream:
                     raise
                 self._lose(error)
                 return
-            if taken == len(data):
+            if taken == len(front):
                 self._queue.popleft()
             else:
                 # A view keeps what is left without copying it at every turn.
-                self._queue[0] = memoryview(data)[taken:]
+                self._queue[0] = memoryview(front)[taken:]
             self._queued -= taken
             self.record.add_sent(time, bytes(data[:taken]))
             if descriptors is not None and descriptors.gone:
@@ -327,11 +413,14 @@ class Stream:
             if not self.sent.level:
                 self._owner._on_first(self, sent=True)
             self.sent.advance(self.record.sent.size)
-        if self._interest & WRITE:
+            if self.faults is not None:
+                self.faults.on_taken(taken)
+        if self._waits_for_room and self._socket is not None:
+            self._waits_for_room = False
             self._watch(self._interest & ~WRITE)
             if self.driver is not None and self._closing is None:
                 self.driver.on_drained(self)
-        if not self._queue and self._closing is not None:
+        if not self._queue and self._closing is not None and self._may_end:
             closing, self._closing = self._closing, None
             closing()
 
@@ -382,10 +471,14 @@ class Stream:
         with self._owner._lock:
             if self._socket is None:
                 return
-            if self._queue:
+            if self._queue or not self._may_end:
                 self._closing = closing
             else:
                 closing()
+
+    @property
+    def _may_end(self) -> bool:
+        return self.faults is None or self.faults.may_end()
 
     def _shut(self) -> None:
         if self._socket is None or self._eof_sent:
@@ -428,11 +521,9 @@ class Stream:
         sock.close()
         if self._timer is not None:
             self._timer.cancel()
-        self._queue.clear()
-        self._queued = 0
-        if self.descriptors is not None:
-            self.descriptors.close_leaving()
-        self._closing = None
+        self.drop()
+        if self.faults is not None:
+            self.faults.close()
         was_ended = self.ended.level
         self._finish()
         if not was_ended:

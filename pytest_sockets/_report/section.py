@@ -146,6 +146,8 @@ def _words(event: Event) -> str:
         return f"connected to {show_address(event.peer)}" if event.peer else "connected"
     if event.kind == "note":
         return event.note.replace("\n", "\n    ")
+    if event.kind == "fault":
+        return f"FAULT {event.note}"
     if event.kind == "problem":
         return "PROBLEM " + event.note.replace("\n", "\n    ")
     note = f" ({event.note})" if event.note and event.kind != "peer_reset" else ""

@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal[
     "closed",
     "problem",
     "note",
+    "fault",
 ]
 
 
@@ -28,7 +29,7 @@ class Event:
     """One thing that happened on an endpoint.
 
     `kind` is one of ``accepted``, ``connected``, ``received``, ``sent``, ``peer_eof``,
-    ``peer_reset``, ``eof_sent``, ``reset_sent``, ``closed``, ``problem`` and ``note``.
+    ``peer_reset``, ``eof_sent``, ``reset_sent``, ``closed``, ``problem``, ``note`` and ``fault``.
     """
 
     time: float
@@ -44,7 +45,7 @@ class Event:
     """The other end of an ``accepted`` or ``connected`` event, or of a datagram."""
     note: str = field(default="")
     """What is to be said beside it: the kernel's words of a reset, the text of a problem, that
-    descriptors came with the bytes."""
+    descriptors came with the bytes, which fault acted after how many bytes."""
 
 
 @dataclass(frozen=True, slots=True)

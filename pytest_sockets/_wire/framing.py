@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -260,6 +261,17 @@ def positive(value: object, *, name: str) -> int:
 def count_of(value: object, *, name: str) -> int:
     """Return a count of at least zero, or say what is wrong with it."""
     return _whole(value, 0, name)
+
+
+def amount_of(value: object, *, name: str, unit: str) -> float:
+    """Return a number of some unit, 0 or more, or say what is wrong with it."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        msg = f"{name} must be a number of {unit}, not {type(value).__name__} {value!r}"
+        raise TypeError(msg)
+    if not 0 <= value <= sys.float_info.max:  # nan is neither; an int can be larger than any float
+        msg = f"{name} must be a number of {unit}, 0 or more and finite, not {value!r}"
+        raise ValueError(msg)
+    return float(value)
 
 
 def _whole(value: object, least: int, name: str) -> int:

@@ -94,7 +94,7 @@ def test_a_given_name_is_used_and_takes_no_number(sockets: Sockets) -> None:
 def test_the_factorys_settings_and_family_are_those_of_its_endpoints(
     family: str, other: str
 ) -> None:
-    with Sockets(Settings(timeout=7), family=family, seed=42) as sockets:
+    with Sockets(Settings(timeout=7, seed=42), family=family) as sockets:
         assert sockets.seed == 42
         opened: list[Any] = [
             getattr(sockets, f"{kind}_server")()

@@ -1,0 +1,201 @@
+"""Misbehaving on command: the faults of an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytest_sockets._endpoints.endpoint import Endpoint
+from pytest_sockets._endpoints.fault import Fault
+from pytest_sockets._wire.errors import MismatchError, UnsupportedError
+from pytest_sockets._wire.framing import count_of, positive
+from pytest_sockets._wire.rendering import count
+from pytest_sockets.faults import (
+    AtAccept,
+    Carrier,
+    Effect,
+    Moment,
+    Refuse,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from pytest_sockets._engine.stream import Stream
+
+SHOWN = 8
+"""Connections that the error of a fault without a hit tells of."""
+
+
+class Faulty(Endpoint):
+    """An endpoint that misbehaves where it is told to."""
+
+    _carrier: Carrier = "stream"
+    _faults: Sequence[Fault] = ()
+
+    def fault(
+        self,
+        effect: Effect,
+        *,
+        at: Moment | None = None,
+        connection: int | None = None,
+        times: int | None = None,
+        must_hit: bool = True,
+    ) -> Fault:
+        """Have the endpoint misbehave from now on, until the fault is lifted or the test ends.
+
+        A fault acts once on each connection that meets its moment. Of several that are due at the
+        same moment the one made first acts first, and each acts on what those before it let pass.
+        What the plan of a connection misses because of a fault is no problem.
+
+        Args:
+            effect: what happens, a value of `pytest_sockets.faults` such as ``Reset()``.
+            at: when, such as ``AfterSent(5)``; bytes are counted on each connection, in its own
+                record. `None`: on open connections now, on later ones at their beginning. A moment
+                that an open connection has behind it does not come again.
+            connection: the index of the only connection that it acts on; `None` is each.
+            times: how often it acts at most, over all connections; `None` is without end.
+            must_hit: whether it is a problem, told at the end of the test, when it has met nothing.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong, or the endpoint can have no such effect or
+                moment, or the two contradict each other.
+            UnsupportedError: this machine, or this kind of endpoint, cannot.
+            EndpointClosedError: you closed the endpoint before.
+        """
+        self._check_fault(effect, at, connection, times)
+        with self._lock:
+            if self._closed:
+                self._raise_closed()
+            fault = Fault(
+                self,
+                effect,
+                at,
+                connection=connection,
+                times=times,
+                must_hit=must_hit,
+                number=len(self._faults) + 1,
+                on_lift=self._lift,
+            )
+            self._faults = [*self._faults, fault]
+            self._begin(fault)
+        return fault
+
+    # -- for subclasses, with the lock held
+
+    def _faulty_streams(self) -> Sequence[Stream]:
+        """Return the streams of all connections, in order."""
+        return ()
+
+    def _begin(self, fault: Fault) -> None:
+        """Make a fault active."""
+        for index, stream in enumerate(self._faulty_streams()):
+            if fault._concerns(index):
+                stream.add_fault(fault)
+
+    def _lift(self, fault: Fault) -> None:
+        """Make a fault act no more."""
+        for stream in self._faulty_streams():
+            stream.lift_fault(fault)
+
+    def _meet(self, stream: Stream, index: int) -> None:
+        """Let the active faults act on a new connection."""
+        for fault in self._faults:
+            if fault._concerns(index) and not fault._is_lifted:
+                stream.add_fault(fault, is_new=True)
+
+    # -- inside
+
+    def _check_fault(self, effect: object, at: object, connection: object, times: object) -> None:
+        if not isinstance(effect, Effect):
+            hint = f": write {effect.__name__}()" if isinstance(effect, type) else ""
+            wanted = "effect must be one of pytest_sockets.faults, such as Reset()"
+            msg = f"{wanted}, not {effect!r}{hint}"
+            raise TypeError(msg)
+        if at is not None and not isinstance(at, Moment):
+            msg = f"at must be a moment of pytest_sockets.faults, such as AfterSent(5), not {at!r}"
+            raise TypeError(msg)
+        if effect._needs == "TLS":
+            msg = f"{effect!r} needs TLS, which {self.name} does not speak"
+            raise UnsupportedError(msg)
+        for value in (effect, at):
+            if value is not None and self._carrier not in value._carriers:
+                others = "datagrams" if self._carrier == "stream" else "streams"
+                msg = f"{self.name} cannot have {value!r}: that is for {others}"
+                raise ValueError(msg)
+        if at is not None and at._is_of_accepting and not self._accepts:
+            msg = f"{self.name} accepts no connections, so it cannot have {at!r}: leave out at="
+            raise ValueError(msg)
+        if isinstance(effect, (Refuse, Unreachable)):
+            self._check_unseen(effect, at, connection, times)
+        if connection is not None:
+            if self._carrier == "datagram":
+                msg = f"{self.name} has datagrams and no connections: leave out connection="
+                raise ValueError(msg)
+            index = count_of(connection, name="connection")
+            if index and not self._accepts:
+                msg = f"{self.name} has one connection, number 0: leave out connection={index}"
+                raise ValueError(msg)
+        if times is not None:
+            positive(times, name="times")
+
+    def _check_unseen(
+        self, effect: Effect, at: Moment | None, connection: object, times: object
+    ) -> None:
+        """Refuse what cannot be had of an effect that the kernel has in our place, unseen."""
+        if isinstance(effect, Refuse) and not self._accepts:
+            msg = f"{self.name} accepts no connections, so it cannot refuse one"
+            raise ValueError(msg)
+        if at is not None and not isinstance(at, AtAccept):
+            msg = (
+                f"{effect!r} at {at!r} contradicts itself: who is refused has not been connected; "
+                "leave out at="
+            )
+            raise ValueError(msg)
+        if connection is not None or times is not None:
+            msg = (
+                f"{effect!r} is the kernel's answer, which tells nobody how often it gave it: "
+                "leave out times= and connection=; Reset() at AtAccept() can be counted"
+            )
+            raise ValueError(msg)
+
+    def _leftovers(self) -> list[MismatchError]:
+        missed = [
+            fault
+            for fault in self._faults
+            if fault.must_hit
+            and not fault._hits
+            and not isinstance(fault.effect, (Refuse, Unreachable))
+        ]
+        return [
+            *super()._leftovers(),
+            *(
+                MismatchError(
+                    f"{self.name}: the fault {fault._words} met nothing: {self._met()}; "
+                    "must_hit=False allows it"
+                )
+                for fault in missed
+            ),
+        ]
+
+    def _met(self) -> str:
+        """Say what connections there were."""
+        streams = self._faulty_streams()
+        total = count(len(streams), "connection")
+        if not self._accepts:
+            total = "its connection"
+        shown = [
+            f"{f'#{index} ' if self._accepts else ''}sent {count(stream.record.sent.size, 'byte')} "
+            f"and received {stream.record.received.size:,}"
+            for index, stream in enumerate(streams[:SHOWN])
+        ]
+        more = ", …" if len(streams) > SHOWN else ""
+        if not streams:
+            return "there was no connection"
+        joiner = ": " if self._accepts else " "
+        return f"{total}{joiner}{', '.join(shown)}{more}"
+
+    def _notes(self) -> list[str]:
+        return [
+            *super()._notes(),
+            *(f"{fault._words}: {count(fault._hits, 'hit')}" for fault in self._faults),
+        ]

@@ -1,0 +1,214 @@
+"""What an effect does to what a stream sends, for as long as it is at work."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pytest_sockets._engine.clock import CLOCK, Deadline
+from pytest_sockets._engine.peer import Sight
+from pytest_sockets.faults import Corrupt, Delay, Slice, Throttle
+
+if TYPE_CHECKING:
+    from pytest_sockets._engine.engine import Timer
+    from pytest_sockets._engine.stream import Stream
+
+FIRST_LOOK, LONGEST_PAUSE = 50e-6, 5e-3
+"""Seconds between two looks at what the peer has read, growing: the kernel has no event for it."""
+APART = 0.02
+"""Seconds between two pieces where it cannot be known whether the peer has read the first."""
+TICK = 0.05
+"""Seconds whose bytes a throttle sends at once: more often would cost, less often would jerk."""
+
+
+class Work:
+    """Lets everything pass. All methods are called with the endpoint's lock held."""
+
+    holds = False
+    """Whether it keeps back what its endpoint has sent: nobody has to wait for that."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._timer: Timer | None = None
+
+    def allow(self, most: int) -> int:
+        """Return how many of the next bytes may go out now; after 0 it calls `release` in time."""
+        return most
+
+    def may_end(self) -> bool:
+        """Whether EOF may go out now; if not, it calls `release` in time."""
+        return True
+
+    def change(self, data: bytes | memoryview, offset: int) -> bytes | memoryview:
+        """Return what goes out instead of bytes that begin at an offset of the stream."""
+        return data
+
+    def on_queued(self, size: int, *, in_front: bool = False) -> None:
+        """Note bytes that are to be sent."""
+
+    def on_taken(self, size: int) -> None:
+        """Note bytes that the kernel has taken."""
+
+    def stop(self) -> None:
+        """Do nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _release_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._stream.timer(Deadline(seconds), self._stream.release)
+
+
+class Stalled(Work):
+    """Lets nothing pass."""
+
+    holds = True
+
+    def allow(self, most: int) -> int:
+        return 0
+
+    def may_end(self) -> bool:
+        return False
+
+
+class Unread(Work):
+    """Leaves in the kernel what the peer sends."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        stream.pause_reading()
+        self._room = stream.shrink(1)
+
+    def stop(self) -> None:
+        super().stop()
+        self._stream.shrink(self._room)
+        self._stream.resume_reading()
+
+
+class Sliced(Work):
+    """Lets a piece pass when the peer has read what went out before."""
+
+    holds = True
+
+    def __init__(self, stream: Stream, effect: Slice) -> None:
+        super().__init__(stream)
+        self._size: float = math.inf if effect.size is None else effect.size
+        self._left: float = 0
+        self._pause = FIRST_LOOK
+        self._apart: Deadline | None = None
+
+    def allow(self, most: int) -> int:
+        if not self._left:
+            if not self._is_read():
+                self._release_in(self._pause)
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+                return 0
+            self._left, self._pause, self._apart = self._size, FIRST_LOOK, None
+        return int(min(most, self._left))
+
+    def on_taken(self, size: int) -> None:
+        self._left -= size
+
+    def _is_read(self) -> bool:
+        stream = self._stream
+        sight = stream.look()
+        if sight is not Sight.BLIND:
+            return sight is not Sight.UNREAD  # of a peer that is gone the send will tell
+        if stream.unacknowledged:
+            return False
+        self._apart = self._apart or Deadline(APART)
+        return not self._apart.remaining()
+
+
+class Throttled(Work):
+    """Lets bytes pass as a bucket fills that holds those of one tick."""
+
+    holds = True
+
+    def __init__(self, stream: Stream, effect: Throttle) -> None:
+        super().__init__(stream)
+        self._rate = effect.rate
+        self._most = max(1.0, effect.rate * TICK)
+        self._credit = 0.0
+        self._at = CLOCK.patience()
+
+    def allow(self, most: int) -> int:
+        now = CLOCK.patience()
+        self._credit = min(self._most, self._credit + (now - self._at) * self._rate)
+        self._at = now
+        wanted = min(float(most), self._most)
+        if self._credit < math.floor(wanted):
+            self._release_in((math.floor(wanted) - self._credit) / self._rate)
+            return 0
+        return min(most, int(self._credit))
+
+    def on_taken(self, size: int) -> None:
+        self._credit -= size
+
+
+class Delayed(Work):
+    """Lets bytes pass some time after they were to be sent."""
+
+    holds = True
+
+    def __init__(self, stream: Stream, effect: Delay) -> None:
+        super().__init__(stream)
+        self._seconds = effect.seconds
+        self._due: deque[tuple[int, Deadline]] = deque()
+        self._end: Deadline | None = None
+        if stream.queued:
+            self.on_queued(stream.queued)
+
+    def allow(self, most: int) -> int:
+        passes = 0
+        for size, due in self._due:
+            if due.remaining():
+                if not passes:
+                    self._release_in(due.remaining())
+                break
+            passes += size
+        return min(most, passes)
+
+    def may_end(self) -> bool:
+        self._end = self._end or Deadline(self._seconds)
+        if self._end.remaining():
+            self._release_in(self._end.remaining())
+            return False
+        return True
+
+    def on_queued(self, size: int, *, in_front: bool = False) -> None:
+        if in_front and self._due:
+            first, due = self._due[0]
+            self._due[0] = first + size, due
+        else:
+            self._due.append((size, Deadline(self._seconds)))
+
+    def on_taken(self, size: int) -> None:
+        while size:
+            first, due = self._due.popleft()
+            if first > size:
+                self._due.appendleft((first - size, due))
+            size -= min(first, size)
+
+
+class Corrupted(Work):
+    """Gives the next bytes other values."""
+
+    def __init__(self, stream: Stream, effect: Corrupt, draw: random.Random) -> None:
+        super().__init__(stream)
+        self._start = stream.taken
+        # By place: the kernel may take fewer bytes than it was given, and be given them again.
+        self._masks = [draw.randrange(1, 256) for _ in range(effect.size)]
+
+    def change(self, data: bytes | memoryview, offset: int) -> bytes | memoryview:
+        first = max(0, self._start - offset)
+        last = min(len(data), self._start + len(self._masks) - offset)
+        if first >= last:
+            return data
+        changed = bytearray(data)
+        for at in range(first, last):
+            changed[at] ^= self._masks[offset + at - self._start]
+        return bytes(changed)
