@@ -36,6 +36,10 @@ class Driver(Protocol):
         """Act on an empty send queue, after it had to wait for the peer or for its turn."""
         ...
 
+    def on_lost(self, stream: Stream) -> None:
+        """Act on a reset by either side, after which it drives no more. From any thread."""
+        ...
+
 
 class Owner(Protocol):
     """The endpoint, as its streams see it."""

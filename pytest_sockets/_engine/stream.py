@@ -90,7 +90,7 @@ class Stream:
         self._queued = 0
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
-        self._is_paused = False
+        self._pauses: set[str] = set()
         self._read_size = FIRST_READ
         self._has_messages = sock.type == socket.SOCK_SEQPACKET
         self._is_plain = not self._has_messages and self.descriptors is None
@@ -154,9 +154,9 @@ class Stream:
         """Serve the socket."""
         with self._owner._lock:
             # A hang-up is told whether asked or not. Without reading, a send finds out.
-            if events & WRITE or self._is_paused:
+            if events & WRITE or self._pauses:
                 self._flush()
-            if events & ~WRITE and not self._is_paused:
+            if events & ~WRITE and not self._pauses:
                 self._read()
 
     def on_failure(self, error: Exception) -> None:
@@ -164,17 +164,17 @@ class Stream:
         self._owner._fail(error)
         self.reset()
 
-    def pause_reading(self) -> None:
-        """Leave what comes in the kernel, also in `sync`, until `resume_reading` or the end."""
+    def pause_reading(self, reason: str) -> None:
+        """Leave what comes in the kernel, also in `sync`, for as long as there is a reason."""
         with self._owner._lock:
-            self._is_paused = True
+            self._pauses.add(reason)
             self._watch(self._interest & ~READ)
 
-    def resume_reading(self) -> None:
-        """Read again, in the I/O thread's next turn."""
+    def resume_reading(self, reason: str) -> None:
+        """Read again in the I/O thread's next turn, unless there is another reason not to."""
         with self._owner._lock:
-            self._is_paused = False
-            if self.peer_ended is None:
+            self._pauses.discard(reason)
+            if not self._pauses and self.peer_ended is None:
                 self._watch(self._interest | READ)
 
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
@@ -196,7 +196,7 @@ class Stream:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
             self._take(data)
-            if not full and not to_the_end:
+            if not to_the_end and (not full or self._pauses):
                 return
 
     def _recv(self, most: int) -> bytes:
@@ -248,13 +248,15 @@ class Stream:
 
     def _lose(self, error: OSError) -> None:
         """Take the kernel's word that the connection is broken."""
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._take_rest()
         if self.peer_ended is None or not self._eof_sent:
             self.peer_ended = "reset"
             self.reset_error = error
             self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
         self._release()
+        if driver is not None:
+            driver.on_lost(self)
 
     def _take_rest(self) -> None:
         # A send that fails says nothing of the bytes that came before; the kernel still has them.
@@ -359,6 +361,9 @@ class Stream:
                 )
             self.record.mark(CLOCK.stamp(), "reset_sent")
             self._release(quiet=True)
+            driver, self.driver = self.driver, None
+            if driver is not None:
+                driver.on_lost(self)
 
     def abort(self) -> None:
         """Read what the kernel still holds, and close the descriptor: the endpoint ends."""
@@ -409,8 +414,8 @@ class Stream:
         self._shut()
         if self._socket is not None:
             self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
-            if self._is_paused:
-                self.resume_reading()
+            for reason in tuple(self._pauses):
+                self.resume_reading(reason)
 
     def _stop_draining(self) -> None:
         with self._owner._lock:
