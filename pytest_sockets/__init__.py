@@ -12,6 +12,7 @@ from pytest_sockets._endpoints.datagram_peer import (
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.protocol_server import ProtocolServer
+from pytest_sockets._endpoints.proxy import TCPProxy
 from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
@@ -24,6 +25,7 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.streams import StreamEndpoint
 from pytest_sockets._engine.peer import PeerCredentials, PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -62,7 +64,9 @@ __all__ = [
     "SocketPair",
     "Sockets",
     "SocketsError",
+    "StreamEndpoint",
     "StreamServer",
+    "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",

@@ -43,7 +43,7 @@ class Answering:
     def on_drained(self, stream: Stream) -> None:
         """Send no more."""
 
-    def on_lost(self, stream: Stream) -> None:
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
         """Answer no more."""
 
     def catch_up(self) -> None:

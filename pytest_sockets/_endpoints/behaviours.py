@@ -31,7 +31,7 @@ class Behaviour:
     def on_drained(self, stream: Stream) -> None:
         """Send no more."""
 
-    def on_lost(self, stream: Stream) -> None:
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
         """Forget the connection."""
 
 

@@ -36,8 +36,11 @@ class Driver(Protocol):
         """Act on an empty send queue, after it had to wait for the peer or for its turn."""
         ...
 
-    def on_lost(self, stream: Stream) -> None:
-        """Act on a reset by either side, after which it drives no more. From any thread."""
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
+        """Act on what leaves it nothing to drive: a reset by either side, or our own `close`.
+
+        From any thread. It is not told of the endpoint's end, which ends all streams.
+        """
         ...
 
 

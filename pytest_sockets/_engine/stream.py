@@ -243,7 +243,7 @@ class Stream:
         self._watch(self._interest & ~READ)
         if self._eof_sent:
             self._release()
-        elif self.driver is not None and self._closing is None:
+        if self.driver is not None:
             self.driver.on_eof(self)
 
     def _lose(self, error: OSError) -> None:
@@ -256,7 +256,7 @@ class Stream:
             self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
         self._release()
         if driver is not None:
-            driver.on_lost(self)
+            driver.on_over(self, by_reset=True)
 
     def _take_rest(self) -> None:
         # A send that fails says nothing of the bytes that came before; the kernel still has them.
@@ -363,7 +363,7 @@ class Stream:
             self._release(quiet=True)
             driver, self.driver = self.driver, None
             if driver is not None:
-                driver.on_lost(self)
+                driver.on_over(self, by_reset=True)
 
     def abort(self) -> None:
         """Read what the kernel still holds, and close the descriptor: the endpoint ends."""
@@ -410,12 +410,14 @@ class Stream:
             self._release()
 
     def _shut_and_drain(self) -> None:
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._shut()
-        if self._socket is not None:
+        if self._socket is not None and self._timer is None:
             self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
             for reason in tuple(self._pauses):
                 self.resume_reading(reason)
+        if driver is not None:
+            driver.on_over(self, by_reset=False)
 
     def _stop_draining(self) -> None:
         with self._owner._lock:

@@ -97,7 +97,7 @@ class Tap:
     def on_drained(self, stream: Stream) -> None:
         """Leave it to the signal, which also comes before the queue is empty."""
 
-    def on_lost(self, stream: Stream) -> None:
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
         """Leave it to the signal."""
 
     def end(self) -> None:
