@@ -171,12 +171,13 @@ class Opening(Relay):
 
     def _join(self, sock: _socket.socket, peer: Address | None) -> None:
         self._task = None
-        self._side.opening.discard(self)
         upstream = self._side.upstream
         if self.stream.driver is not self or upstream.is_closed or upstream._problems:
+            self._side.opening.discard(self)
             sock.close()
             return
         conn = upstream._admit(sock, peer, self._index, "connected")
+        self._side.opening.discard(self)  # not before: a forked child has to find the socket
         other = Relay(conn._stream)
         conn._stream.driver = other
         conn._driven_by = Driven(other.title)

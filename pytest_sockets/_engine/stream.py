@@ -145,8 +145,9 @@ class Stream:
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        self._watch(READ)
-        self._read()
+        if not self._pauses:
+            self._watch(self._interest | READ)  # what was written before may wait for room
+            self._read()
 
     # -- the I/O thread
 
