@@ -10,8 +10,10 @@ from pytest_sockets._endpoints.datagram_peer import (
     UnixDatagramPeer,
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.protocol_server import ProtocolServer
+from pytest_sockets._endpoints.proxy import TCPProxy
 from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
@@ -24,6 +26,7 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.streams import StreamEndpoint
 from pytest_sockets._engine.peer import PeerCredentials, PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -50,6 +53,7 @@ __all__ = [
     "EndpointClosedError",
     "EndpointError",
     "Event",
+    "Fault",
     "Gate",
     "MismatchError",
     "PeerCredentials",
@@ -62,7 +66,9 @@ __all__ = [
     "SocketPair",
     "Sockets",
     "SocketsError",
+    "StreamEndpoint",
     "StreamServer",
+    "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",

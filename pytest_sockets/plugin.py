@@ -19,6 +19,7 @@ from pytest_sockets import (
     SilentServer,
     SocketPair,
     Sockets,
+    TCPProxy,
     TCPServer,
     UDPEchoServer,
     UDPPeer,
@@ -352,12 +353,19 @@ def raw_client(_sockets: Sockets) -> Callable[..., Connection]:
     return _sockets.connect
 
 
+@pytest.fixture
+def tcp_proxy(_sockets: Sockets) -> Callable[..., TCPProxy]:
+    """A function that puts a TCP proxy before a real server and returns it; both sides recorded."""
+    return _sockets.tcp_proxy
+
+
 FIXTURES = frozenset(
     {
         "echo_server",
         "raw_client",
         "silent_server",
         "sockets",
+        "tcp_proxy",
         "tcp_server",
         "tcp_socket_pair",
         "udp_echo_server",

@@ -26,6 +26,7 @@ from pytest_sockets._endpoints.protocol_server import (
     ProtocolServer,
     StreamCallback,
 )
+from pytest_sockets._endpoints.proxy import TCPProxy, Upstream
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
     ChargenServer,
@@ -219,6 +220,30 @@ class Sockets:
         )
         name = name or self._number("server")
         return self._open(cls, name, family=family, type=type, address=address, proto=proto)
+
+    # -- proxies
+
+    def tcp_proxy(
+        self,
+        upstream: Upstream,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        name: str | None = None,
+    ) -> TCPProxy:
+        """Open a TCP proxy before a real server; the arguments are as for `TCPProxy`."""
+        self._check_open()
+        proxy = TCPProxy(
+            upstream,
+            family=self._choose(family, host),
+            host=host,
+            port=port,
+            name=name or self._number(TCPProxy.kind),
+            settings=self._settings,
+        )
+        self._endpoints += proxy.endpoints
+        return proxy
 
     # -- datagrams
 

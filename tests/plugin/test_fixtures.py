@@ -11,6 +11,7 @@ FIXTURES = (
     "raw_client",
     "silent_server",
     "sockets",
+    "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
     "udp_echo_server",
