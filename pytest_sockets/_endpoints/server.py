@@ -14,6 +14,7 @@ from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.handlers import Handler
+from pytest_sockets._endpoints.outages import Outages
 from pytest_sockets._endpoints.place import Place, place_for
 from pytest_sockets._endpoints.placed import Placed
 from pytest_sockets._endpoints.planned import Planned
@@ -33,7 +34,7 @@ from pytest_sockets._wire.rendering import count, show
 H = TypeVar("H", bound=Handler)
 
 
-class StreamServer(Placed, Planned):
+class StreamServer(Placed, Planned, Outages):
     r"""A listener of any family, already listening when it is made, and its connections.
 
     Args:
@@ -364,7 +365,7 @@ class StreamServer(Placed, Planned):
                 "peer_eof": "EOF from peer",
             }
             text += "".join(f", {how[kind]}" for kind in kinds if kind in how)
-        return text
+        return f"{text}, down" if self.is_down else text
 
 
 class AsyncServerFace(Face):
