@@ -17,7 +17,12 @@ from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.engine import Task
 from pytest_sockets._engine.shells import Worker
 from pytest_sockets._engine.waiting import Steps, Wait
-from pytest_sockets._wire.errors import EndpointError, PeerGoneError
+from pytest_sockets._wire.errors import (
+    EndpointClosedError,
+    EndpointError,
+    MismatchError,
+    PeerGoneError,
+)
 from pytest_sockets._wire.rendering import show_error
 
 if TYPE_CHECKING:
@@ -111,7 +116,9 @@ class Handlers:
         parts = _untold(error, endpoint)
         if not parts:
             return  # so did a problem that was told already
-        if all(isinstance(part, PeerGoneError) for part in parts):
+        # Of a connection that the test has cut, expectations cannot be met either.
+        ends = (EndpointClosedError, MismatchError) if conn._is_cut else ()
+        if all(isinstance(part, (PeerGoneError, *ends)) for part in parts):
             conn._note(f"handler {self.name} ended: {parts[0]}")
             conn._stream.close()
             return

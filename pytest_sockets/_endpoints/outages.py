@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pytest_sockets._endpoints.endpoint import Endpoint
 from pytest_sockets._endpoints.place import Place
 from pytest_sockets._engine.clock import CLOCK
@@ -9,12 +11,16 @@ from pytest_sockets._engine.listener import Listener
 from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.record import Record
 
+if TYPE_CHECKING:
+    from pytest_sockets._endpoints.connection import Connection
+
 
 class Outages(Endpoint):
     """The part of a server that goes down and up; its transcript has a note of either."""
 
     _place_: Place
     _listeners: list[Listener]
+    _connections: list[Connection]
     _is_down = False
     _log: Record | None = None
 
@@ -26,7 +32,8 @@ class Outages(Endpoint):
         for the time after `up`. Idempotent: a server that is down stays down.
 
         Args:
-            reset: whether to end all open connections too, with RST.
+            reset: whether to end all open connections too, with RST. A script or handler ends with
+                its connection, and what it had left to do is no problem.
 
         Raises:
             EndpointClosedError: the server is closed.
@@ -42,7 +49,9 @@ class Outages(Endpoint):
                 self._is_down = True
                 self._tell("down: refuses connections")
             if reset:
-                self._give_up()
+                for conn in self._connections:
+                    conn._is_cut = conn._is_cut or conn._stream.is_open
+                    conn._stream.reset()
 
     def up(self) -> None:
         """Serve again, at the same address: when this returns, `connect` works. Does not block.

@@ -165,7 +165,7 @@ def _rest(player: Player) -> MismatchError | None:
     if step is None:
         has_surplus = script._is_strict and script._plan.steps and player.unread
         return surplus(player) if has_surplus else None
-    if not script._plan.is_required(player.position):
+    if not script._plan.is_required(player.position) or player.conn._is_cut:
         return None
     plan = script._plan
     last = len(plan.steps) if plan.required is None else plan.required

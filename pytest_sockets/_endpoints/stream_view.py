@@ -42,6 +42,7 @@ class StreamView:
         self._stream = stream
         self._driven_by: Driven | None = None
         self._is_used = False  # by the test, which then drives it
+        self._is_cut = False  # by the test, whatever its driver had still to do
         self._consumed = 0
         self.saved: dict[str, Any] = {}
         """What steps of a script with ``save=`` have received, by name."""
