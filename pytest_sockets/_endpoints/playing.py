@@ -12,6 +12,7 @@ from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.shells import run_async
 from pytest_sockets._engine.waiting import Steps, Wait
 from pytest_sockets._wire.errors import (
+    EndpointClosedError,
     MismatchError,
     PeerGoneError,
     WaitTimeout,
