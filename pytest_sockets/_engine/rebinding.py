@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import closing
 
 from pytest_sockets._engine.binding import bind_unix, new_socket
 
@@ -28,26 +29,22 @@ def rebind_inet(sock: _socket.socket, leave: Leave) -> _socket.socket:
     it: a third socket does (measured: else another program of the same user could listen there).
     """
     address = sock.getsockname()
-    bridge = _like(sock)
-    fresh = None
-    try:
-        for each in (sock, bridge):
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bridge.bind(address)
+    with closing(_like(sock)) as bridge:
         fresh = _like(sock)
-        leave()
-        bridge.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-        fresh.bind(address)
-        # Else everybody who has the option too could bind there until we listen again.
-        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-    except BaseException:
-        if fresh is not None:
+        try:
+            for each in (sock, bridge):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bridge.bind(address)
+            leave()
+            bridge.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+            fresh.bind(address)
+            # Else everybody who has the option too could bind there until we listen again.
+            fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        except BaseException:
             fresh.close()
-        raise
-    finally:
-        bridge.close()
-        if sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+            if sock.fileno() >= 0:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+            raise
     return fresh
 
 
