@@ -1,5 +1,10 @@
 """Real socket endpoints for tests: ready, recorded, bounded. The public names, and nothing else."""
 
+from pytest_sockets._endpoints.addresses import (
+    BlackholeAddress,
+    RefusedAddress,
+    ReservedPort,
+)
 from pytest_sockets._endpoints.async_connection import AsyncConnection
 from pytest_sockets._endpoints.capabilities import capabilities
 from pytest_sockets._endpoints.connection import Connection
@@ -42,6 +47,7 @@ from pytest_sockets._wire.events import Address, Datagram, Event
 __all__ = [
     "Address",
     "AsyncConnection",
+    "BlackholeAddress",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -60,6 +66,8 @@ __all__ = [
     "PeerGoneError",
     "PeerState",
     "ProtocolServer",
+    "RefusedAddress",
+    "ReservedPort",
     "Script",
     "Settings",
     "SilentServer",

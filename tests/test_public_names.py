@@ -18,6 +18,7 @@ from pytest_sockets._endpoints.faces import Face, Twin
 NAMES = [
     "Address",
     "AsyncConnection",
+    "BlackholeAddress",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -35,6 +36,8 @@ NAMES = [
     "PeerGoneError",
     "PeerState",
     "ProtocolServer",
+    "RefusedAddress",
+    "ReservedPort",
     "Script",
     "Settings",
     "SilentServer",
@@ -55,8 +58,11 @@ NAMES = [
 ]
 
 FIXTURES = [
+    "blackhole_address",
     "echo_server",
     "raw_client",
+    "refused_address",
+    "reserved_port",
     "silent_server",
     "sockets",
     "tcp_proxy",

@@ -76,8 +76,13 @@ class Faulty(Endpoint):
                 number=len(self._faults) + 1,
                 on_lift=self._lift,
             )
-            self._faults = [*self._faults, fault]
-            self._begin(fault)
+            before = self._faults
+            self._faults = [*before, fault]
+            try:
+                self._begin(fault)
+            except BaseException:  # such as a family that cannot refuse
+                self._faults = before
+                raise
         return fault
 
     # -- for subclasses, with the lock held

@@ -166,7 +166,9 @@ def _verb(player: Player, step: Step) -> Steps[Any]:
 
 
 def _may_leave(player: Player, step: Step) -> bool:
-    """Whether what happened is only that the peer has left, where it may."""
+    """Whether it only ended: the peer has left, where it may, or the test has cut it."""
+    if player.conn._ended_by is not None:
+        return step.may_begin_with(player.bytes_of_step())
     required = player.script._plan.is_required(player.position)
     has_left = player.conn._stream.peer_ended is not None
     return not required and has_left and step.may_begin_with(player.bytes_of_step())

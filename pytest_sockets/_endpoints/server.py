@@ -13,6 +13,7 @@ from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import Twin, verb
 from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.handlers import Handler
+from pytest_sockets._endpoints.outages import Outages
 from pytest_sockets._endpoints.place import Place, place_for
 from pytest_sockets._endpoints.placed import Placed
 from pytest_sockets._endpoints.planned import Planned
@@ -27,12 +28,12 @@ from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import WaitTimeout
 from pytest_sockets._wire.framing import Framing, framing_of
 from pytest_sockets._wire.rendering import count
-from pytest_sockets.faults import StopReading
+from pytest_sockets.faults import Refuse, StopReading
 
 H = TypeVar("H", bound=Handler)
 
 
-class StreamServer(Placed, Planned, StreamEndpoint):
+class StreamServer(Placed, Planned, Outages, StreamEndpoint):
     r"""A listener of any family, already listening when it is made, and its connections.
 
     Args:
@@ -168,6 +169,13 @@ class StreamServer(Placed, Planned, StreamEndpoint):
         effects = [fault.effect for fault in self._faults if not fault._is_lifted]
         for listener in self._listeners:
             listener.limit_segments(StopReading() in effects)
+        is_refusing = Refuse() in effects
+        if is_refusing != (str(Refuse()) in self._refusals):
+            self._refuse(str(Refuse()), on=is_refusing)
+            self._tell(
+                "fault" if is_refusing else "note",
+                f"{Refuse()!r}{'' if is_refusing else ' lifted'}",
+            )
 
     def _driver_of(self, stream: Stream) -> Driver | None:
         """Return what answers on a new connection; `None` where the test does."""
@@ -191,6 +199,10 @@ class StreamServer(Placed, Planned, StreamEndpoint):
 
     def _place(self) -> str:
         return self._place_.text
+
+    def _summary(self) -> str:
+        text = super()._summary()
+        return f"{text}, down" if self.is_down else text
 
 
 class AsyncServerFace(AsyncStreamFace):

@@ -157,6 +157,13 @@ class Stream:
         if self.faults is not None:
             self.faults.lift(cause)
 
+    def break_off(self, by: str) -> None:
+        """Reset it on the test's behalf: what its plan misses is the doing of that."""
+        if self._socket is not None:
+            self.faults = self.faults or StreamFaults(self)
+            self.faults.broken_by = self.faults.ended_by = by
+            self.reset()
+
     @property
     def is_relieved(self) -> bool:
         """Whether a fault keeps or has dropped what we send, so that nobody has to wait for it."""

@@ -7,8 +7,11 @@ import pytest
 from inner_runs import Inner, reports
 
 FIXTURES = (
+    "blackhole_address",
     "echo_server",
     "raw_client",
+    "refused_address",
+    "reserved_port",
     "silent_server",
     "sockets",
     "tcp_proxy",
