@@ -37,7 +37,9 @@ async def play(player: Player) -> None:
     except asyncio.CancelledError:  # the endpoint ends
         raise
     except BaseException as error:  # a reply function may call pytest.fail()
-        if conn._excuses(error):
+        # Of one that was ended `_may_leave` has judged what had come before.
+        is_judged = conn._ended_by is not None and isinstance(error, MismatchError)
+        if conn._excuses(error) and not is_judged:
             conn._note(f"{player.script._name} ended: {error}")
         elif not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
             endpoint._add_problem(error.with_traceback(users_part(error)))
