@@ -172,10 +172,10 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
         is_refusing = Refuse() in effects
         if is_refusing != (str(Refuse()) in self._refusals):
             self._refuse(str(Refuse()), on=is_refusing)
-            self._tell(
-                "fault" if is_refusing else "note",
-                f"{Refuse()!r}{'' if is_refusing else ' lifted'}",
-            )
+            if is_refusing:
+                self._tell("fault", f"{Refuse()!r}")
+            else:
+                self._tell("note", f"{Refuse()!r} lifted")
 
     def _driver_of(self, stream: Stream) -> Driver | None:
         """Return what answers on a new connection; `None` where the test does."""
