@@ -210,7 +210,7 @@ class Stream:
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        if not self._pauses:
+        if self._socket is not None and not self._pauses:
             self._watch(self._interest | READ)  # what was written before may wait for room
             self._read()
 
