@@ -11,7 +11,7 @@ from pytest_sockets._endpoints.passing import Passing
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.matching import MISSING, claim
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show_log
 
 
 @final
@@ -124,9 +124,9 @@ class Connection(Passing):
         yield from self._endpoint._settle()
         self._endpoint._raise_problem()
         with self._endpoint._lock:
-            data = self._log.read()
-        if data:
-            msg = f"{self._label} received {count(len(data), 'byte')}, expected none: {show(data)}"
+            size, came = self._log.size, show_log(self._log)
+        if size:
+            msg = f"{self._label} received {count(size, 'byte')}, expected none: {came}"
             raise MismatchError(msg)
 
     @property

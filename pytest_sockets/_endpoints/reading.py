@@ -154,9 +154,8 @@ class Reading(StreamView):
         while True:
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
-                unread = self._log.read(self._consumed)
-                if unread:
-                    came = f"{count(len(unread), 'byte')} came: {show(unread)}"
+                if self._unread:
+                    came = f"{count(self._unread, 'byte')} came: {self._show_unread()}"
                     msg = f"{self._label} expected EOF, but {came}"
                     raise MismatchError(msg)
                 if stream.peer_ended == "eof":

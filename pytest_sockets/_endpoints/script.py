@@ -21,7 +21,7 @@ from pytest_sockets._wire.framing import (
     expectation,
 )
 from pytest_sockets._wire.matching import as_bytes, show_expected
-from pytest_sockets._wire.rendering import count, seconds, show
+from pytest_sockets._wire.rendering import count, seconds, show_log
 from pytest_sockets._wire.rules import Rules
 from pytest_sockets._wire.script import Kind, Plan, Step
 
@@ -319,20 +319,25 @@ class Player:
     @property
     def unread(self) -> int:
         """How many bytes have come and were not consumed."""
-        return self.conn._log.size - self.conn._consumed
+        return self.conn._unread
 
     def bytes_of_step(self) -> bytes:
         """Return what the step has consumed in vain, or what there is to consume."""
-        log, start, consumed = self.conn._log, self.start, self.conn._consumed
         with self.conn._endpoint._lock:  # of the record, too: a sender may be writing to it
-            return log.read(start, consumed if consumed > start else log.size)
+            return self.conn._log.read(self.start, self._stop)
+
+    @property
+    def _stop(self) -> int:
+        """Where the bytes end that the step has consumed in vain, or could."""
+        consumed = self.conn._consumed
+        return consumed if consumed > self.start else self.conn._log.size
 
     def got(self) -> str:
         """Say what there is in place of what was wanted."""
         step = self.step
         over = self.conn._why_over("received")
         is_end = step is not None and step.verb in ("expect_reset", "wait_eof")
-        data = b"" if is_end else self.bytes_of_step()
-        if data:
-            return show(data)
+        with self.conn._endpoint._lock:
+            if self._stop > self.start and not is_end:
+                return show_log(self.conn._log, self.start, self._stop)
         return f"nothing: {over}" if over else "nothing"

@@ -28,7 +28,7 @@ from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.framing import Framing, count_of, framing_of
 from pytest_sockets._wire.matching import MISSING, claim
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show_log
 
 H = TypeVar("H", bound=Handler)
 
@@ -226,12 +226,12 @@ class StreamServer(Placed, Planned):
         self._raise_problem()
         with self._lock:
             talkers = self._carriers("received")
-            first = talkers[0]._bytes("received").read() if talkers else b""
+            first = show_log(talkers[0]._bytes("received")) if talkers else ""
         if talkers:
             where = count(len(talkers), "connection")
             msg = (
                 f"{self.name} received bytes on {where}, expected none\n"
-                f"  #{talkers[0].index} received {show(first)}"
+                f"  #{talkers[0].index} received {first}"
             )
             raise MismatchError(msg)
 
