@@ -8,6 +8,7 @@ from typing import Any, cast, final, overload
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.faces import Face, Twin, drive_async, verb
 from pytest_sockets._endpoints.passing import Passing
+from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.matching import MISSING, claim
@@ -37,13 +38,11 @@ class Connection(Passing):
     def wait_closed(self, *, timeout: float | None = None) -> Steps[None]:
         """Wait until our side has ended: its FIN is out, or it was reset."""
         deadline = self._endpoint._deadline(timeout)
-        while not self._stream.ended.level:
-            self._endpoint._raise_problem()
-            if (yield from self._endpoint._waited(deadline, (self._stream.ended, 1))):
-                by = self._driven_by
-                why = "nobody closed it" if by is None else f"it is driven by {by.title}"
-                msg = f"{self._label}: waited {deadline} for the end of our side; {why}"
-                raise WaitTimeout(msg)
+        if (yield from self._not_ended(deadline)):
+            by = self._driven_by
+            why = "nobody closed it" if by is None else f"it is driven by {by.title}"
+            msg = f"{self._label}: waited {deadline} for the end of our side; {why}"
+            raise WaitTimeout(msg)
 
     @verb
     def close(self, *, timeout: float | None = None) -> Steps[None]:
@@ -87,10 +86,21 @@ class Connection(Passing):
         with self._endpoint._lock:
             waiting = stream.queued
             end()
-        while not stream.ended.level:
-            self._endpoint._raise_problem()
-            if (yield from self._endpoint._waited(deadline, (stream.ended, 1))):
-                raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
+            if stream.ended.level:
+                return
+        if (yield from self._not_ended(deadline)):
+            raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
+
+    def _not_ended(self, deadline: Deadline) -> Steps[bool]:
+        """Wait for the end of our side; return whether the deadline passed before it."""
+        ended = self._stream.ended
+        late = False
+        while True:
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()  # which ends it too, but not as it was wanted
+                if ended.level or late:
+                    return not ended.level
+            late = yield from self._endpoint._waited(deadline, (ended, 1))
 
     # -- asserting
 

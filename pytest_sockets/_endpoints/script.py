@@ -11,6 +11,7 @@ from pytest_sockets._endpoints.passing import as_descriptors
 from pytest_sockets._endpoints.sending import as_pieces
 from pytest_sockets._engine.clock import CLOCK, as_seconds
 from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.framing import (
     Exactly,
     Frame,
@@ -56,6 +57,7 @@ class Script:
     Raises:
         TypeError, ValueError: a step's argument is wrong, or the step can never be reached, such
             as one after `close()`. Raised at once, where the script is written.
+        UnsupportedError: the step needs AF_UNIX, and the server is of another family.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Script:
 
         The descriptors have to be open still when the step is played.
         """
+        self._need_unix("send_fds")
         content, numbers = as_bytes(data, name="data"), as_descriptors(fds)
         return self._add("send_fds", "send", content, numbers, timeout=timeout)
 
@@ -99,6 +102,7 @@ class Script:
 
         What `save` keeps is the bytes and a list of descriptors, which are the test's to close.
         """
+        self._need_unix("recv_fds")
         most = count_of(maxfds, name="maxfds")
         return self._take("recv_fds", UpTo(n), n, most, save=save, timeout=timeout)
 
@@ -235,6 +239,14 @@ class Script:
         return self
 
     # -- inside
+
+    def _need_unix(self, name: str) -> None:
+        if self._server.family != "unix":
+            msg = (
+                f"{name} needs AF_UNIX, and {self._server.name} is {self._server.family}: "
+                "descriptors do not travel over a network"
+            )
+            raise UnsupportedError(msg)
 
     def _take(
         self, name: str, frame: Frame, *arguments: Any, save: str | None, timeout: float | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_sockets import (
+    Gate,
     MismatchError,
     Script,
     Settings,
@@ -18,8 +20,10 @@ from pytest_sockets import (
     SocketsError,
     StreamServer,
     TCPServer,
+    UnsupportedError,
+    WaitTimeout,
 )
-from stream_ends import CONSUMING, FOREVER, PATIENCE, Background, plain_client, read_to_eof
+from stream_ends import CONSUMING, FOREVER, PATIENCE, Background, abort, plain_client, read_to_eof
 from threads import eager_threads
 from told import told
 
@@ -54,6 +58,7 @@ VERBS: dict[str, tuple[Callable[[Script], Script], bytes, bytes, Any]] = {
     "recv_line": (lambda script: script.recv_line(save="x"), b"a\n", b"", b"a\n"),
     "recv_prefixed": (lambda script: script.recv_prefixed("B", save="x"), b"\2ab", b"", b"ab"),
     "expect": (lambda script: script.expect(b"ab", save="x"), b"ab", b"", b"ab"),
+    "expect no byte": (lambda script: script.expect(b"", save="x"), b"", b"", b""),
     "send": (lambda script: script.send(b"hello"), b"", b"hello", None),
     "expect_nothing": (lambda script: script.expect_nothing(within=0), b"", b"", None),
 }
@@ -84,6 +89,64 @@ def test_a_script_goes_on_sending_after_the_peers_eof(server: TCPServer, take: s
         client.shutdown(socket.SHUT_WR)
         assert read_to_eof(client) == b"bye"
     assert told(server) == []
+
+
+def test_what_comes_up_to_the_peers_eof_can_be_kept(server: TCPServer) -> None:
+    server.script().recv_to_eof(save="all").close()
+    with plain_client(server.address) as client:
+        client.sendall(b"all\nof it")
+        client.shutdown(socket.SHUT_WR)
+        assert read_to_eof(client) == b""
+    assert server.accept().saved == {"all": b"all\nof it"}
+    assert told(server) == []
+
+
+def test_pieces_are_sent_apart_and_waited_for_until_the_peer_has_read(server: TCPServer) -> None:
+    server.script().send_apart(b"a", b"bc", b"d").wait_peer_read().send(b"e").close()
+    with plain_client(server.address) as client:
+        assert [client.recv(9) for _ in range(5)] == [b"a", b"bc", b"d", b"e", b""]
+    assert told(server) == []
+
+
+def test_a_piece_that_nobody_reads_meets_the_deadline_of_its_step(server: TCPServer) -> None:
+    server.script(timeout=0.1).send_apart(b"a", b"b")
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        with pytest.raises(WaitTimeout) as caught:
+            conn.wait_closed(timeout=FOREVER)
+        assert client.fileno() >= 0
+    (problem,) = told(server)
+    assert problem == f"WaitTimeout: {caught.value}"
+    assert problem.startswith(
+        "WaitTimeout: tcp_server connection 0, step 1 of 1: send_apart(b'a', b'b') failed\n"
+        "  send_apart waited 0.1 s for the peer to read piece 1 of 2, b'a' (1 byte unread); "
+    )
+
+
+def test_files_are_passed_by_steps(sockets: Sockets) -> None:
+    server = sockets.unix_server()
+    reading, writing = os.pipe()
+    server.script().recv_fds(9, 1, save="it").send_fds(b"back", [reading]).close()
+    with plain_client(server.address) as client:
+        socket.send_fds(client, [b"there"], [writing])
+        data, (got,), _, _ = socket.recv_fds(client, 9, 9)
+        message, (kept,) = server.accept().saved["it"]
+        os.write(kept, b"through both")
+        assert (data, message, os.read(got, 99)) == (b"back", b"there", b"through both")
+    for fd in (reading, writing, got, kept):
+        os.close(fd)
+    assert told(server) == []
+
+
+def test_files_need_a_server_of_their_family(server: TCPServer) -> None:
+    script = server.script().expect(b"a").optional()
+    text = "needs AF_UNIX, and tcp_server is ipv4: descriptors do not travel over a network"
+    with pytest.raises(UnsupportedError, match=f"^recv_fds {text}$"):
+        script.recv_fds(1, 1, save="x")
+    with pytest.raises(UnsupportedError, match=f"^send_fds {text}$"):
+        script.send_fds(b"x", [0])
+    assert repr(script) == "<Script of tcp_server, 1 step: .expect(b'a')>"
+    told(server)
 
 
 def test_half_close_and_reset_are_steps(server: TCPServer) -> None:
@@ -185,6 +248,16 @@ def test_a_script_comes_before_a_handler_and_that_before_a_behaviour(sockets: So
     server.script().expect(b"x").send(b"script")
     assert ask(server, b"x") == [b"script"]
     assert ask(server, b"x") == [b"handler"]
+    assert told(server) == []
+
+
+def test_a_script_for_each_comes_before_a_handler_and_that_before_rules(server: TCPServer) -> None:
+    server.on(b"x", b"rule")
+    server.serve(lambda conn: conn.send(b"handler"))
+    assert ask(server, b"x") == [b"handler"]
+    server.script(each=True).expect(b"x").send(b"each")
+    server.script().expect(b"x").send(b"script")
+    assert [ask(server, b"x") for _ in range(3)] == [[b"script"], [b"each"], [b"each"]]
     assert told(server) == []
 
 
@@ -397,6 +470,45 @@ def test_the_peer_may_leave_in_the_middle_of_an_optional_step(server: TCPServer)
     server.script().optional().expect(b"QUIT").send(b"bye")
     with plain_client(server.address) as client:
         client.sendall(b"QU")
+    assert told(server) == []
+
+
+@pytest.mark.parametrize("end", ["eof", "reset"])
+def test_a_script_that_is_done_does_not_mind_how_the_peer_ends(
+    server: TCPServer, sockets: Sockets, end: str
+) -> None:
+    server.script().expect(b"a").send(b"b")
+    conn = sockets.connect(server.address)
+    conn.send(b"a")
+    conn.expect(b"b")
+    conn.close() if end == "eof" else conn.reset()
+    server.accept().wait_eof() if end == "eof" else server.accept().expect_reset()
+    assert told(server) == []
+
+
+KILLED: dict[str, Callable[[Script, Gate], Script]] = {
+    "hold": lambda script, gate: script.hold(gate).send(b"x"),
+    "hold, then receive": lambda script, gate: script.hold(gate).expect(b"QUIT"),
+    "expect_nothing": lambda script, gate: script.expect_nothing(until=gate).expect(b"QUIT"),
+    "expect_eof": lambda script, gate: script.expect_eof().close(),
+    "send": lambda script, gate: script.send(bytes(1 << 26)).expect(b"QUIT"),
+    "send_apart": lambda script, gate: script.send_apart(b"x", b"y").close(),
+}
+
+
+@pytest.mark.parametrize("step", KILLED)
+def test_a_client_may_be_killed_in_the_middle_of_any_optional_step(
+    server: TCPServer, sockets: Sockets, step: str
+) -> None:
+    gate = sockets.gate()
+    KILLED[step](server.script().expect(b"a").optional(), gate)
+    client = plain_client(server.address)
+    client.sendall(b"a")
+    if "hold" in step or "nothing" in step:
+        gate.wait_reached()
+    abort(client)
+    server.accept().wait_closed()
+    gate.release()
     assert told(server) == []
 
 
