@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_sockets import (
+    Connection,
     Gate,
     MismatchError,
     Script,
@@ -170,6 +171,14 @@ def test_a_reset_by_the_peer_can_be_expected(server: TCPServer, sockets: Sockets
 
 # -- which connection
 
+DRIVING: dict[str, Callable[[Connection], object]] = {
+    "send": lambda conn: conn.send(b"x"),
+    "send_apart": lambda conn: conn.send_apart(b"x", b"y"),
+    "expect_eof": lambda conn: conn.expect_eof(),
+    "expect_nothing": lambda conn: conn.expect_nothing(within=0),
+    "hold": lambda conn: conn.hold(Gate()),
+}
+
 
 def test_scripts_are_played_in_their_order_one_for_each_connection(server: TCPServer) -> None:
     for n in range(3):
@@ -272,17 +281,16 @@ def test_a_script_adopts_no_connection_that_is_driven_already(sockets: Sockets) 
     assert told(server) == []
 
 
-@pytest.mark.parametrize("verb", [*CONSUMING, "send", "hold"])
+@pytest.mark.parametrize("verb", [*CONSUMING, *DRIVING])
 def test_a_verb_of_the_test_on_a_scripted_connection_says_who_drives_it(
-    server: TCPServer, sockets: Sockets, verb: str
+    server: TCPServer, verb: str
 ) -> None:
     server.script().expect(b"never").optional()
     with plain_client(server.address) as client:
         conn = server.accept()
-        call: Any = CONSUMING[verb][0] if verb in CONSUMING else getattr(type(conn), verb)
-        arguments: dict[str, Any] = {"send": b"x", "hold": sockets.gate()}
+        call = CONSUMING[verb][0] if verb in CONSUMING else DRIVING[verb]
         with pytest.raises(SocketsError, match=r"^tcp_server connection 0 is driven by script 1, "):
-            call(conn, arguments[verb]) if verb in arguments else call(conn)
+            call(conn)
         client.sendall(b"never")
         conn.assert_received(b"never")
     conn.wait_eof()
@@ -328,7 +336,10 @@ def test_every_pending_wait_on_the_server_raises_the_problem(server: TCPServer) 
         conn = server.accept()
         waits: list[Callable[[], object]] = [
             lambda: server.accept(timeout=FOREVER),
+            lambda: server.wait_connections(2, timeout=FOREVER),
             lambda: server.wait_closed(2, timeout=FOREVER),
+            lambda: server.assert_connections(2, timeout=FOREVER),
+            lambda: server.assert_sent(b"b", timeout=FOREVER),
             lambda: server.assert_received(b"xy", timeout=FOREVER),
             lambda: conn.wait_eof(timeout=FOREVER),
             lambda: conn.assert_sent(b"c", timeout=FOREVER),
@@ -530,6 +541,17 @@ def test_the_end_of_the_test_ends_a_script_without_a_word(sockets: Sockets) -> N
         assert client.recv(1) == b"b"
         server.close()
         assert server.problems == ()
+
+
+def test_the_end_of_the_test_in_the_middle_of_a_step_is_no_problem(sockets: Sockets) -> None:
+    with eager_threads():
+        for _ in range(50):
+            server, gate = sockets.tcp_server(), sockets.gate()
+            server.script().hold(gate).expect(b"a").send(b"b")
+            with plain_client(server.address):
+                gate.wait_reached()
+                server.close()
+            assert server.problems == ()
 
 
 # -- written while the client is at it
