@@ -543,6 +543,28 @@ def test_the_end_of_the_test_ends_a_script_without_a_word(sockets: Sockets) -> N
         assert server.problems == ()
 
 
+@pytest.mark.parametrize("end", ["close", "the client's EOF", "nothing"])
+def test_a_script_that_is_done_waits_in_peace(
+    server: TCPServer, armed: threading.Semaphore, end: str
+) -> None:
+    script = server.script(strict=False).expect(b"a").send(b"b")
+    if end == "close":
+        script.close()
+    with plain_client(server.address) as client:
+        client.sendall(b"a and more")
+        assert client.recv(1) == b"b"
+        if end == "the client's EOF":
+            client.shutdown(socket.SHUT_WR)
+            server.accept().wait_eof()
+        waits = 0
+        for _ in range(100):
+            assert server.received == b"a and more"
+            while armed.acquire(blocking=False):
+                waits += 1
+    assert waits < 50  # else it takes a turn of the I/O loop each time
+    assert told(server) == []
+
+
 def test_the_end_of_the_test_in_the_middle_of_a_step_is_no_problem(sockets: Sockets) -> None:
     with eager_threads():
         for _ in range(50):
