@@ -372,6 +372,11 @@ def test_a_script_that_nobody_connected_for_is_a_problem(server: TCPServer) -> N
         ]
 
 
+def test_a_script_that_is_optional_as_a_whole_need_not_be_played(server: TCPServer) -> None:
+    server.script().optional().expect(b"a").send(b"b")
+    assert told(server) == []
+
+
 @pytest.mark.parametrize("clients", [0, 1])
 def test_a_script_without_steps_is_a_problem_at_the_end_only(
     server: TCPServer, clients: int
@@ -442,6 +447,16 @@ def test_a_connection_that_the_test_took_needs_no_plan(server: TCPServer) -> Non
     with plain_client(server.address):
         server.accept()
         server.accept()
+        assert told(server) == []
+
+
+def test_a_connection_that_the_test_used_without_taking_it_needs_no_plan(server: TCPServer) -> None:
+    with plain_client(server.address) as client:
+        server.wait_connections(1)
+        server.connections[0].send(b"by the test")
+        assert client.recv(99) == b"by the test"
+        server.script().expect(b"a").send(b"b")
+        assert ask(server, b"a") == [b"b"]
         assert told(server) == []
 
 
@@ -694,6 +709,7 @@ def test_leaving_a_server_raises_nothing_where_the_body_did() -> None:
     with pytest.raises(KeyError, match=r"^'mine'$"), server:
         raise KeyError("mine")
     assert server.is_closed
+    assert told(server) == []  # nor does the end of the test
 
 
 def test_a_script_shows_its_steps(server: TCPServer) -> None:
