@@ -90,6 +90,9 @@ class Connection(Passing):
                 return
         if (yield from self._not_ended(deadline)):
             raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
+        with self._endpoint._lock:
+            if self._endpoint.is_closed and "eof_sent" not in stream.record.kinds:
+                self._endpoint._raise_closed()
 
     def _not_ended(self, deadline: Deadline) -> Steps[bool]:
         """Wait for the end of our side; return whether the deadline passed before it."""

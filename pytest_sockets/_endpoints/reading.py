@@ -110,6 +110,8 @@ class Reading(StreamView):
                     self._consumed += equal
                     return expected
                 over = self._why_over("received")
+                if self._stream.peer_ended is None:
+                    self._check_readable(f"expect wanted {show(expected)}")
             if over:
                 difference = show_difference(expected, expected[:equal])
                 msg = f"{self._label} received less\n{difference}\n  no more can come: {over}"

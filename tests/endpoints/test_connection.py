@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from pytest_sockets import EndpointError, Gate, Sockets, WaitTimeout
+from pytest_sockets import (
+    EndpointClosedError,
+    EndpointError,
+    Gate,
+    MismatchError,
+    Sockets,
+    TCPServer,
+    WaitTimeout,
+)
 from stream_ends import (
     CONSUMING,
     FOREVER,
@@ -116,6 +124,23 @@ ENDS: dict[str, Verb] = {
 """Verbs that wait for a peer that does not read."""
 
 
+def error_of(
+    server: TCPServer, armed: threading.Semaphore, name: str, act: Callable[[], object]
+) -> BaseException | None:
+    """Return what a verb raises when something happens while it waits."""
+    with plain_client(server.address), Background() as pool:
+        conn = server.accept()
+        if name in ENDS:
+            with contextlib.suppress(WaitTimeout):
+                conn.send(LARGE, timeout=0)
+            while armed.acquire(blocking=False):
+                pass
+        waiting = pool.submit({**WAITS, **ENDS}[name], conn, timeout=FOREVER)
+        armed.acquire()
+        act()
+        return waiting.exception(PATIENCE)
+
+
 @pytest.mark.usefixtures("unwatched")
 @pytest.mark.parametrize("name", [*WAITS, *ENDS])
 def test_every_wait_on_a_connection_raises_a_problem_that_comes_meanwhile(
@@ -123,17 +148,19 @@ def test_every_wait_on_a_connection_raises_a_problem_that_comes_meanwhile(
 ) -> None:
     with closing(Sockets()) as sockets:
         server = sockets.tcp_server()
-        with plain_client(server.address), Background() as pool:
-            conn = server.accept()
-            if name in ENDS:
-                with contextlib.suppress(WaitTimeout):
-                    conn.send(LARGE, timeout=0)
-                while armed.acquire(blocking=False):
-                    pass
-            waiting = pool.submit({**WAITS, **ENDS}[name], conn, timeout=FOREVER)
-            armed.acquire()
-            server._fail(RuntimeError("out of ink"))
-            assert waiting.exception(PATIENCE) is server.problems[0]
+        error = error_of(server, armed, name, lambda: server._fail(RuntimeError("out of ink")))
+        assert error is server.problems[0]
+
+
+@pytest.mark.parametrize("name", [name for name in [*WAITS, *ENDS] if name != "wait_closed"])
+def test_every_wait_on_a_connection_ends_with_its_endpoint(
+    sockets: Sockets, armed: threading.Semaphore, name: str
+) -> None:
+    server = sockets.tcp_server()
+    error = error_of(server, armed, name, server.close)
+    kind = MismatchError if name.startswith("assert") else EndpointClosedError
+    assert type(error) is kind
+    assert "is closed" in str(error)
 
 
 # -- the client side

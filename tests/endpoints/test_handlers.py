@@ -300,6 +300,7 @@ FAILURES: list[BaseException] = [
     ConnectionResetError(104, "its own"),
     EndpointClosedError("another endpoint's"),
     ExceptionGroup("several", [ValueError("a")]),
+    ExceptionGroup("one more than the peer", [PeerGoneError("gone"), ValueError("a")]),
     Unprintable(),
     pytest.fail.Exception("by hand"),
 ]
