@@ -12,6 +12,7 @@ from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.shells import run_async
 from pytest_sockets._engine.waiting import Steps, Wait
 from pytest_sockets._wire.errors import (
+    EndpointClosedError,
     MismatchError,
     PeerGoneError,
     WaitTimeout,
@@ -49,7 +50,9 @@ def _play(player: Player) -> Steps[None]:
         try:
             yield from _first_byte(player, step)
             result = yield from _verb(player, step)
-        except (MismatchError, PeerGoneError, WaitTimeout) as error:
+        except (MismatchError, PeerGoneError, EndpointClosedError, WaitTimeout) as error:
+            if player.conn._endpoint.is_closed:
+                raise
             if any(error is problem for problem in player.conn._endpoint.problems):
                 raise
             if step.kind == "receive" and (yield from _by_rule(player, step.timeout)):
@@ -164,9 +167,10 @@ def _verb(player: Player, step: Step) -> Steps[Any]:
 
 
 def _may_leave(player: Player, step: Step) -> bool:
-    """Whether what happened is only that the peer has left, where it may."""
+    """Whether what happened is only that the peer has left, where it may, or the test ended it."""
     required = player.script._plan.is_required(player.position)
-    has_left = player.conn._stream.peer_ended is not None
+    stream = player.conn._stream
+    has_left = stream.peer_ended is not None or not stream.is_open
     return not required and has_left and step.may_begin_with(player.bytes_of_step())
 
 

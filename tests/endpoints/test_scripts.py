@@ -512,6 +512,32 @@ def test_a_script_that_is_done_does_not_mind_how_the_peer_ends(
     assert told(server) == []
 
 
+OWN_END: dict[str, Callable[[Script], Script]] = {
+    "expect": lambda script: script.expect(b"QUIT"),
+    "recv_line": lambda script: script.recv_line(),
+    "wait_eof": lambda script: script.wait_eof(),
+}
+
+
+@pytest.mark.parametrize("is_optional", [False, True])
+@pytest.mark.parametrize("step", OWN_END)
+def test_the_test_may_reset_a_scripted_connection_whose_rest_is_optional(
+    server: TCPServer, step: str, is_optional: bool
+) -> None:
+    script = server.script().send(b"220")
+    OWN_END[step](script.optional() if is_optional else script)
+    with plain_client(server.address) as client:
+        assert client.recv(9) == b"220"
+        server.accept().reset()
+        problems = told(server)
+    if is_optional:
+        assert problems == []
+    else:
+        (problem,) = problems
+        assert problem.startswith("MismatchError: tcp_server connection 0, step 2 of 2: expected ")
+        assert "got nothing: the connection is closed on our side" in problem
+
+
 KILLED: dict[str, Callable[[Script, Gate], Script]] = {
     "hold": lambda script, gate: script.hold(gate).send(b"x"),
     "hold, then receive": lambda script, gate: script.hold(gate).expect(b"QUIT"),
