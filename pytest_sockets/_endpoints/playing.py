@@ -60,6 +60,9 @@ def _play(player: Player) -> Steps[None]:
             if _may_leave(player, step):
                 return
             raise _told(player, step, error) from error.__cause__
+        except Exception as error:  # of the kernel, such as a message that is too long
+            error.add_note(f"{player.conn._label}, {player.place}: {step} failed")
+            raise
         if step.save is not None:
             player.conn.saved[step.save] = result
         player.position += 1

@@ -26,7 +26,7 @@ from pytest_sockets import (
 )
 from stream_ends import CONSUMING, FOREVER, PATIENCE, Background, abort, plain_client, read_to_eof
 from threads import eager_threads
-from told import told
+from told import errors_of, told
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("unwatched")]
 NO_PLAN = (
@@ -137,6 +137,20 @@ def test_files_are_passed_by_steps(sockets: Sockets) -> None:
     for fd in (reading, writing, got, kept):
         os.close(fd)
     assert told(server) == []
+
+
+def test_what_the_kernel_refuses_is_told_with_its_step(sockets: Sockets) -> None:
+    server = sockets.server(family=socket.AF_UNIX, type=socket.SOCK_SEQPACKET, name="server")
+    server.script().expect(b"a").send(bytes(1 << 24))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(server.address)
+        client.sendall(b"a")
+        with pytest.raises(OSError, match="cannot send 16,777,216 bytes: Message too long"):
+            server.wait_closed(9, timeout=FOREVER)
+    (error,) = errors_of(server)
+    assert [note.partition(": ")[0] for note in error.__notes__] == [
+        "server connection 0, step 2 of 2"
+    ]
 
 
 def test_files_need_a_server_of_their_family(server: TCPServer) -> None:

@@ -154,9 +154,9 @@ def test_a_problem_is_the_root_cause_of_a_failure_that_keeps_its_type(run: Inner
         for link, cause in zip(links[-len(causes) :], causes, strict=True):
             assert cause in link, shown[name]
         assert shown[name].count("echo_server failed on its own side: first") == 1
-    for name in shown:
-        if name != "test_chain" and not name.startswith("test_raised_by"):
-            continue
+    told_beside = [name for name in shown if name.startswith(("test_chain", "test_raised_by"))]
+    assert len(told_beside) == 3
+    for name in told_beside:
         assert "also: tcp_server failed on its own side: second" in shown[name]
 
 
