@@ -310,6 +310,16 @@ def test_a_verb_on_hold_has_a_deadline_in_the_test(server: TCPServer, gate: Gate
         assert str(caught.value) == ("tcp_server connection 0: expect_nothing waited 0 s for gate")
 
 
+def test_the_test_holds_for_no_longer_than_the_endpoints_default(gate: Gate) -> None:
+    with Sockets(Settings(timeout=0)) as sockets:
+        server = sockets.tcp_server()
+        with plain_client(server.address):
+            conn = server.accept(timeout=PATIENCE)
+            for wait in (lambda: conn.hold(gate), lambda: conn.expect_nothing(until=gate)):
+                with pytest.raises(WaitTimeout, match="waited 0 s for gate"):
+                    wait()
+
+
 def test_all_gates_are_released_at_the_end(armed: threading.Semaphore) -> None:
     ends: list[BaseException | None] = []
     with Sockets() as sockets:
