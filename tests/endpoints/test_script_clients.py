@@ -130,6 +130,11 @@ STALLS: dict[str, tuple[Callable[[Script], Script], bytes, str]] = {
         b"a",
         "step 2 of 3: expected EOF, got nothing",
     ),
+    "in an optional step, which it may leave and not stall": (
+        lambda script: script.optional().expect(b"QUIT").send(b"x"),
+        b"QU",
+        "step 1 of 2: expected b'QUIT', got b'QU'",
+    ),
     "with a pattern": (
         lambda script: script.expect(re.compile(rb"\d+;"), until=b";").send(b"x"),
         b"12",
