@@ -87,9 +87,12 @@ class Connection(Passing):
         with self._endpoint._lock:
             waiting = stream.queued
             end()
-        while not stream.ended.level and not stream.is_relieved:
+        while True:
+            fault = self._fault()
+            if stream.ended.level or stream.is_relieved:
+                return
             self._endpoint._raise_problem()
-            if (yield from self._endpoint._waited(deadline, (stream.ended, 1), *self._fault())):
+            if (yield from self._endpoint._waited(deadline, (stream.ended, 1), fault)):
                 raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
 
     # -- asserting

@@ -80,6 +80,7 @@ class Stream:
         self.sent = Signal()  # level: bytes the kernel took
         self.peer_end = Signal()  # finished by EOF, reset, or our own end
         self.ended = Signal()  # finished when our FIN is out
+        self.relief = Signal()  # level: faults that have acted
         self.descriptors = Descriptors() if sock.family == AF_UNIX else None
         self.credentials = None if self.descriptors is None else credentials_of(sock)
         self.faults: StreamFaults | None = None  # made with the first
@@ -93,7 +94,9 @@ class Stream:
         self._queued = 0
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
-        self._is_paused = False
+        self._is_paused = False  # by what drives it
+        self._stops = 0  # faults that have it read nothing
+        self._room = 0  # the receive buffer before the first of them
         self._waits_for_room = False
         self._read_size = FIRST_READ
         self._is_plain = not self.has_messages and self.descriptors is None
@@ -167,13 +170,23 @@ class Stream:
         return self._engine.timer(deadline, action)
 
     def release(self) -> None:
-        """Send what a fault may let pass by now. From any thread."""
+        """Send what a fault may let pass by now. In the I/O thread."""
         with self._owner._lock:
-            if self._socket is not None:
+            if self._socket is None:
+                return
+            try:
                 self._flush()
+            except Exception as error:  # such as EMSGSIZE: whoever sent it has long returned
+                self.on_failure(error)
+
+    def release_soon(self) -> None:
+        """Send it in the I/O thread's next turn. From any thread."""
+        self._engine.post(self.release)
 
     def drop(self) -> None:
         """Forget what has not gone out."""
+        if self.faults is not None and self._queued:
+            self.faults.on_lost(self._queued)
         self._queue.clear()
         self._queued = 0
         self._closing = None
@@ -181,30 +194,42 @@ class Stream:
             self.descriptors.close_leaving()
 
     def insert(self, data: bytes) -> None:
-        """Send bytes before all that has not gone out yet."""
-        if not self.can_send:
+        """Send bytes before all that has not gone out yet, EOF included."""
+        if self._socket is None or self._eof_sent:
             return
         self._queue.appendleft(data)
         self._queued += len(data)
+        if self.descriptors is not None:
+            self.descriptors.shift(len(data))
         assert self.faults is not None, "a fault inserts"
         self.faults.on_queued(len(data), in_front=True)
         if len(self._queue) == 1:
             self._flush()
 
-    def shrink(self, size: int) -> int:
-        """Set the room for bytes that are not read yet (SO_RCVBUF), and return what it was."""
-        if self._socket is None:
-            return size
-        room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        return room // 2  # Linux doubles what it is given (socket(7))
+    def stop_reading(self) -> None:
+        """Leave what comes in the kernel, also at the end, with as little room as it grants."""
+        assert self._socket is not None, "only an open stream reads"
+        self._stops += 1
+        if self._stops == 1:
+            self._watch(self._interest & ~READ)
+            room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            self._room = room // 2  # Linux doubles what it is given (socket(7))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+    def go_on_reading(self) -> None:
+        """End one `stop_reading`."""
+        self._stops -= 1
+        if not self._stops and self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
+            self._watch_input()
 
     # -- starting
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        self._watch(READ)
-        self._read()
+        if not self._stops and self._socket is not None:
+            self._watch(READ)
+            self._read()
 
     # -- the I/O thread
 
@@ -212,9 +237,10 @@ class Stream:
         """Serve the socket."""
         with self._owner._lock:
             # A hang-up is told whether asked or not. Without reading, a send finds out.
-            if events & WRITE or self._is_paused:
+            is_held = self._is_paused or self._stops
+            if events & WRITE or is_held:
                 self._flush()
-            if events & ~WRITE and not self._is_paused:
+            if events & ~WRITE and not is_held:
                 self._read()
 
     def on_failure(self, error: Exception) -> None:
@@ -232,12 +258,15 @@ class Stream:
         """Read again, in the I/O thread's next turn."""
         with self._owner._lock:
             self._is_paused = False
-            if self.peer_ended is None:
-                self._watch(self._interest | READ)
+            self._watch_input()
+
+    def _watch_input(self) -> None:
+        if self.peer_ended is None and not self._is_paused and not self._stops:
+            self._watch(self._interest | READ)
 
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
-            if self._socket is None or self.peer_ended is not None or self._is_stopped:
+            if self._socket is None or self.peer_ended is not None or self._stops:
                 return
             size = self._read_size
             try:
@@ -259,11 +288,6 @@ class Stream:
             self._take(data)
             if not full and not to_the_end:
                 return
-
-    @property
-    def _is_stopped(self) -> bool:
-        """Whether a fault has stopped reading in the middle of it."""
-        return self.faults is not None and self._is_paused
 
     def _peek(self, most: int) -> bytes:
         assert self._socket is not None
@@ -333,10 +357,13 @@ class Stream:
     def _take_rest(self) -> None:
         # A send that fails says nothing of the bytes that came before; the kernel still has them.
         for _ in range(LAST_TURNS):
-            if self._socket is None or self.peer_ended is not None:
+            if self._socket is None or self.peer_ended is not None or self._stops:
                 return
             try:
-                data = self._recv(LARGE_READ)
+                size = LARGE_READ
+                if self.faults is not None and not self.has_messages:
+                    size = self.faults.readable(size, self._peek)
+                data = self._recv(size)
             except OSError:
                 return
             if not data:
@@ -395,7 +422,10 @@ class Stream:
                 return
             except OSError as error:
                 if error.errno in NOT_BROKEN:
-                    self._queued -= len(self._queue.popleft())
+                    lost = len(self._queue.popleft())
+                    self._queued -= lost
+                    if self.faults is not None:
+                        self.faults.on_lost(lost)
                     if descriptors is not None:
                         descriptors.drop(self.taken)
                     raise
@@ -416,10 +446,13 @@ class Stream:
             if self.faults is not None:
                 self.faults.on_taken(taken)
         if self._waits_for_room and self._socket is not None:
-            self._waits_for_room = False
-            self._watch(self._interest & ~WRITE)
-            if self.driver is not None and self._closing is None:
-                self.driver.on_drained(self)
+            if self.driver is not None and not self._engine.is_here():
+                self._watch(self._interest | WRITE)  # drivers run in the I/O thread
+            else:
+                self._waits_for_room = False
+                self._watch(self._interest & ~WRITE)
+                if self.driver is not None and self._closing is None:
+                    self.driver.on_drained(self)
         if not self._queue and self._closing is not None and self._may_end:
             closing, self._closing = self._closing, None
             closing()
@@ -471,6 +504,8 @@ class Stream:
         with self._owner._lock:
             if self._socket is None:
                 return
+            if self.faults is not None:
+                self.faults.on_end()
             if self._queue or not self._may_end:
                 self._closing = closing
             else:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_sockets._engine.clock import CLOCK
-from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._engine.works import (
     Corrupted,
     Delayed,
@@ -73,7 +72,6 @@ class StreamFaults:
     """
 
     def __init__(self, stream: Stream) -> None:
-        self.began = Signal()  # level: how many have acted
         self.broken_by: str | None = None
         """The first that breaks conversations, in words."""
         self.ended_by: str | None = None
@@ -110,8 +108,9 @@ class StreamFaults:
         work = self._works.pop(cause, None)
         if work is not None:
             work.stop()
-            self._stream.record.mark(CLOCK.stamp(), "note", note=f"{cause.effect!r} lifted")
-            self._stream.release()
+            if self._stream.is_open:
+                self._stream.record.mark(CLOCK.stamp(), "note", note=f"{cause.effect!r} lifted")
+                self._stream.release_soon()
 
     def close(self) -> None:
         """End all of them with their stream."""
@@ -137,8 +136,10 @@ class StreamFaults:
                 if isinstance(moment.what, int):
                     most = min(most, moment.what - size)
                 else:
-                    end = self._find(moment.what, start, peek(most))
-                    most = most if end is None else min(most, end - size)
+                    coming = peek(most)
+                    end = self._find(moment.what, start, coming)
+                    # More may come behind the look; of nothing, which is EOF, there is no less.
+                    most = (len(coming) or most) if end is None else min(most, end - size)
         return most
 
     def filtered(self, data: bytes | memoryview) -> bytes | memoryview:
@@ -172,6 +173,16 @@ class StreamFaults:
         """Note bytes that are to be sent."""
         for work in self._works.values():
             work.on_queued(size, in_front=in_front)
+
+    def on_lost(self, size: int) -> None:
+        """Note bytes that the kernel refused."""
+        for work in self._works.values():
+            work.on_lost(size)
+
+    def on_end(self) -> None:
+        """Note that EOF is to be sent."""
+        for work in self._works.values():
+            work.on_end()
 
     def on_taken(self, size: int) -> None:
         """Act on bytes that the kernel has taken."""
@@ -235,7 +246,7 @@ class StreamFaults:
         work = start(stream, effect, cause.draw(record.index))
         if work is not None:
             self._works[cause] = work
-        self.began.advance(self.began.level + 1)
+        stream.relief.advance(stream.relief.level + 1)
 
 
 def words(effect: Effect, moment: Moment | None) -> str:
