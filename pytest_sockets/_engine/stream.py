@@ -92,6 +92,7 @@ class Stream:
         self._timer: Timer | None = None
         self._queue: deque[bytes | memoryview] = deque()
         self._queued = 0
+        self._inserted = 0, 0  # where a fault put something in, and how many
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
         self._is_paused = False  # by what drives it
@@ -197,14 +198,17 @@ class Stream:
         """Send bytes before all that has not gone out yet, EOF included."""
         if self._socket is None or self._eof_sent:
             return
-        self._queue.appendleft(data)
+        place, ahead = self._inserted
+        ahead = ahead if place == self.taken else 0  # what was inserted here before goes first
+        self._inserted = self.taken, ahead + 1
+        others = len(self._queue) - ahead
+        self._queue.insert(ahead, data)
         self._queued += len(data)
         if self.descriptors is not None:
             self.descriptors.shift(len(data))
         assert self.faults is not None, "a fault inserts"
         self.faults.on_queued(len(data), in_front=True)
-        if len(self._queue) == 1:
-            self._flush()
+        self._flush(keep=others)  # now: the next fault of this moment may drop what is queued
 
     def stop_reading(self) -> None:
         """Leave what comes in the kernel, also at the end, with as little room as it grants."""
@@ -398,9 +402,9 @@ class Stream:
         self._waits_for_room = True
         self._watch(self._interest | WRITE)
 
-    def _flush(self) -> None:
+    def _flush(self, *, keep: int = 0) -> None:
         descriptors = self.descriptors
-        while self._queue and self._socket is not None:
+        while len(self._queue) > keep and self._socket is not None:
             front = data = self._queue[0]
             if self.faults is not None:
                 data = self.faults.filtered(front)
@@ -445,6 +449,8 @@ class Stream:
             self.sent.advance(self.record.sent.size)
             if self.faults is not None:
                 self.faults.on_taken(taken)
+        if self._queue:
+            return
         if self._waits_for_room and self._socket is not None:
             if self.driver is not None and not self._engine.is_here():
                 self._watch(self._interest | WRITE)  # drivers run in the I/O thread

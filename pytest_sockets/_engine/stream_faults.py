@@ -128,7 +128,7 @@ class StreamFaults:
     def readable(self, most: int, peek: Callable[[int], bytes]) -> int:
         """Return how many bytes may be read at most, so that the next moment is met exactly."""
         size = self._stream.record.received.size
-        for cause, start in self._waiting:
+        for cause, _ in self._waiting:
             moment = cause.moment
             if isinstance(moment, OnFirstByte):
                 most = 1
@@ -137,7 +137,7 @@ class StreamFaults:
                     most = min(most, moment.what - size)
                 else:
                     coming = peek(most)
-                    end = self._find(moment.what, start, coming)
+                    end = self._find(moment.what, coming)
                     # More may come behind the look; of nothing, which is EOF, there is no less.
                     most = (len(coming) or most) if end is None else min(most, end - size)
         return most
@@ -147,7 +147,7 @@ class StreamFaults:
         taken = self._stream.taken
         most = len(data)
         for cause, _ in self._waiting:
-            if isinstance(cause.moment, AfterSent):
+            if isinstance(cause.moment, AfterSent) and cause.moment.n > taken:  # else due just now
                 most = min(most, cause.moment.n - taken)
         for work in self._works.values():
             most = min(most, work.allow(most))
@@ -209,10 +209,10 @@ class StreamFaults:
 
     # -- inside
 
-    def _find(self, what: bytes, start: int, coming: bytes) -> int | None:
-        """Return where bytes are first complete, with those that are about to be read."""
+    def _find(self, what: bytes, coming: bytes) -> int | None:
+        """Return where bytes are next complete, with those that are about to be read."""
         log = self._stream.record.received
-        first = max(start, log.size - len(what) + 1)
+        first = max(0, log.size - len(what) + 1)
         at = (log.read(first) + coming).find(what)
         return None if at < 0 else first + at + len(what)
 
@@ -220,8 +220,8 @@ class StreamFaults:
         # Reading stopped where they are complete; a message of SOCK_SEQPACKET may have more.
         log = self._stream.record.received
         if not self._stream.has_messages:
-            return log.read(max(start, log.size - len(what))) == what
-        return what in log.read(start)
+            return log.read(max(0, log.size - len(what))) == what
+        return what in log.read(max(0, start - len(what) + 1))
 
     def _act_where(self, is_due: Callable[[Moment | None, int], bool]) -> None:
         due = [entry for entry in self._waiting if is_due(entry[0].moment, entry[1])]

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fault_ends import GREETING, faults_of, nothing_comes, read_to_the_end, sent_chunks
+from fault_ends import (
+    GREETING,
+    faults_of,
+    nothing_comes,
+    read_exactly,
+    read_to_the_end,
+    sent_chunks,
+)
 from pytest_sockets import Address, Settings, Sockets, StreamServer
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.works import TICK
@@ -215,8 +222,9 @@ def test_the_segment_on_the_wire(sockets: Sockets, effect: Effect) -> None:
         wire.settimeout(60)
         server = sockets.tcp_server()
         server.fault(effect, at=AfterSent(5))
-        server.script().send(GREETING)
+        server.script().expect(b"GO").send(GREETING)
         with plain_client(server.address) as client:
+            client.send(b"GO")
             read_to_the_end(client)
             seen = set[str]()
             while not seen & {"RST", "FIN"}:
@@ -277,7 +285,7 @@ def test_a_stall_keeps_back_exactly_the_rest_and_eof(
         fault.wait_hit()
         (conn,) = echo.connections
         assert conn.sent == sent
-        assert client.recv(len(sent), socket.MSG_WAITALL) == sent if sent else True
+        assert read_exactly(client, len(sent)) == sent
         assert nothing_comes(client)
         assert conn.peer_ended == "eof"
         assert not conn.is_closed
@@ -369,7 +377,7 @@ def test_one_that_does_not_read_still_sends(server: StreamServer) -> None:
     with plain_client(server.address) as client:
         client.sendall(b"unread")
         server.accept().send(GREETING)
-        assert client.recv(11, socket.MSG_WAITALL) == GREETING
+        assert read_exactly(client, 11) == GREETING
         assert server.received == b""
 
 
@@ -502,7 +510,7 @@ def test_a_throttle_sends_nothing_while_no_time_passes(server: StreamServer) -> 
             assert conn.sent == b""
             assert nothing_comes(client)
             CLOCK.resume()
-            assert client.recv(11, socket.MSG_WAITALL) == GREETING
+            assert read_exactly(client, 11) == GREETING
 
 
 def test_a_delay_sends_nothing_before_its_time_and_then_all_in_order(
@@ -530,8 +538,8 @@ def test_eof_is_delayed_from_when_it_was_asked_for(server: StreamServer) -> None
             conn.send_eof()
             works = list(conn._stream.faults._works.values()) if conn._stream.faults else []
             (work,) = works
-            ((size, due),) = work._due  # type: ignore[attr-defined]  # it is a Delayed
-            end = work._end  # type: ignore[attr-defined]  # the same
+            ((size, due),) = work._due
+            end = work._end
             assert size == len(GREETING)
             assert due.remaining() == end.remaining() > 0
         assert read_to_eof(client) == GREETING

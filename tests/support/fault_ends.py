@@ -22,6 +22,14 @@ def read_to_the_end(sock: socket.socket) -> tuple[bytes, str]:
         data += piece
 
 
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    """Read so many bytes with the standard library, or those before an earlier EOF."""
+    data = b""
+    while len(data) < size and (piece := sock.recv(size - len(data))):
+        data += piece
+    return data
+
+
 def nothing_comes(sock: socket.socket) -> bool:
     """Whether the kernel has neither a byte nor an end for a plain socket now."""
     timeout = sock.gettimeout()
