@@ -10,6 +10,7 @@ from pytest_sockets._endpoints.datagram_peer import (
     UnixDatagramPeer,
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.protocol_server import ProtocolServer
 from pytest_sockets._endpoints.script import Script
@@ -50,6 +51,7 @@ __all__ = [
     "EndpointClosedError",
     "EndpointError",
     "Event",
+    "Fault",
     "Gate",
     "MismatchError",
     "PeerCredentials",

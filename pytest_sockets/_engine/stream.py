@@ -150,11 +150,17 @@ class Stream:
 
     # -- faults: with the endpoint's lock held
 
-    def add_fault(self, cause: Cause, *, is_new: bool = False) -> None:
-        """Have a fault of the endpoint act here at its moment."""
+    def begin_faults(self, causes: Sequence[Cause]) -> None:
+        """Have faults that were made before the stream act here at their moments."""
+        if causes:
+            self.faults = StreamFaults(self)
+            self.faults.begin(causes)
+
+    def add_fault(self, cause: Cause) -> None:
+        """Have a new fault of the endpoint act here at its moment."""
         if self._socket is not None:
             self.faults = self.faults or StreamFaults(self)
-            self.faults.add(cause, is_new=is_new)
+            self.faults.add(cause)
 
     def lift_fault(self, cause: Cause) -> None:
         """Have it act no more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_sockets._engine.clock import CLOCK
@@ -40,6 +40,10 @@ from pytest_sockets.faults import (
 
 if TYPE_CHECKING:
     from pytest_sockets._engine.stream import Stream
+
+
+BEGINNING = (None, AtAccept(), AfterReceived(0), AfterSent(0))
+"""The moments that a new connection meets at once."""
 
 
 class Cause(Protocol):
@@ -82,11 +86,17 @@ class StreamFaults:
 
     # -- faults come and go
 
-    def add(self, cause: Cause, *, is_new: bool) -> None:
-        """Have a fault act at its moment; one that has passed does not come again."""
+    def begin(self, causes: Sequence[Cause]) -> None:
+        """Have the faults act that were there before the stream."""
+        # All wait before the first acts: what it sends may meet the moment of another.
+        self._waiting = [(cause, 0) for cause in causes]
+        self._act_where(lambda moment, _: moment in BEGINNING)
+
+    def add(self, cause: Cause) -> None:
+        """Have a new fault act at its moment; one that has passed does not come again."""
         moment, record = cause.moment, self._stream.record
         received, sent = record.received.size, record.sent.size
-        at_once = moment is None or (isinstance(moment, AtAccept) and is_new)
+        at_once = moment is None
         if isinstance(moment, AfterSent):
             at_once, passed = moment.n == sent, moment.n < sent
         elif isinstance(moment, AfterReceived) and isinstance(moment.what, int):
@@ -189,7 +199,12 @@ class StreamFaults:
         for work in self._works.values():
             work.on_taken(size)
         taken = self._stream.taken
-        self._act_where(lambda moment, _: isinstance(moment, AfterSent) and moment.n <= taken)
+
+        def is_due(moment: Moment | None, _: int) -> bool:
+            # Of a moment before these bytes the faults are acting just now, one after the other.
+            return isinstance(moment, AfterSent) and taken - size < moment.n <= taken
+
+        self._act_where(is_due)
 
     def on_received(self) -> None:
         """Act on bytes that have come."""

@@ -265,6 +265,16 @@ def test_one_put_into_another_is_at_its_own_place(server: TCPServer) -> None:
         assert read_to_eof(client) == b"hello[(<>)] world"
 
 
+def test_what_one_puts_in_at_the_beginning_meets_the_moments_of_others(server: TCPServer) -> None:
+    server.fault(Inject(b"[]"))
+    server.fault(Inject(b"-"), at=AfterSent(1))
+    server.fault(Inject(b"!"), at=AfterSent(0))
+    server.fault(Inject(b"()"), at=AtAccept())
+    server.fault(Close(), at=AfterSent(5))
+    with plain_client(server.address) as client:
+        assert read_to_the_end(client) == (b"[-]!(", "EOF")
+
+
 def test_a_stall_and_a_close_of_one_moment_is_a_close_that_waits(server: TCPServer) -> None:
     stall = server.fault(Stall(), at=AfterSent(5))
     server.fault(Close(), at=AfterSent(5))
