@@ -1,5 +1,10 @@
 """Real socket endpoints for tests: ready, recorded, bounded. The public names, and nothing else."""
 
+from pytest_sockets._endpoints.addresses import (
+    BlackholeAddress,
+    RefusedAddress,
+    ReservedPort,
+)
 from pytest_sockets._endpoints.async_connection import AsyncConnection
 from pytest_sockets._endpoints.capabilities import capabilities
 from pytest_sockets._endpoints.connection import Connection
@@ -13,6 +18,7 @@ from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.protocol_server import ProtocolServer
+from pytest_sockets._endpoints.proxy import TCPProxy
 from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
@@ -25,6 +31,7 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.streams import StreamEndpoint
 from pytest_sockets._engine.peer import PeerCredentials, PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -40,6 +47,7 @@ from pytest_sockets._wire.events import Address, Datagram, Event
 __all__ = [
     "Address",
     "AsyncConnection",
+    "BlackholeAddress",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -58,13 +66,17 @@ __all__ = [
     "PeerGoneError",
     "PeerState",
     "ProtocolServer",
+    "RefusedAddress",
+    "ReservedPort",
     "Script",
     "Settings",
     "SilentServer",
     "SocketPair",
     "Sockets",
     "SocketsError",
+    "StreamEndpoint",
     "StreamServer",
+    "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",

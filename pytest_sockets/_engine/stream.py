@@ -95,10 +95,9 @@ class Stream:
         self._inserted = 0, 0  # where a fault put something in, and how many
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
-        self._is_paused = False  # by what drives it
-        self._stops = 0  # faults that have it read nothing
-        self._room = 0  # the receive buffer before the first of them
+        self._room = 0  # the receive buffer before faults stopped reading
         self._waits_for_room = False
+        self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
         self._read_size = FIRST_READ
         self._is_plain = not self.has_messages and self.descriptors is None
         self._interest = 0
@@ -167,6 +166,13 @@ class Stream:
         if self.faults is not None:
             self.faults.lift(cause)
 
+    def break_off(self, by: str) -> None:
+        """Reset it on the test's behalf: what its plan misses is the doing of that."""
+        if self._socket is not None:
+            self.faults = self.faults or StreamFaults(self)
+            self.faults.broken_by = self.faults.ended_by = by
+            self.reset()
+
     @property
     def is_relieved(self) -> bool:
         """Whether a fault keeps or has dropped what we send, so that nobody has to wait for it."""
@@ -216,29 +222,27 @@ class Stream:
         self.faults.on_queued(len(data), in_front=True)
         self._flush(keep=others)  # now: the next fault of this moment may drop what is queued
 
-    def stop_reading(self) -> None:
+    def stop_reading(self, reason: object) -> None:
         """Leave what comes in the kernel, also at the end, with as little room as it grants."""
         assert self._socket is not None, "only an open stream reads"
-        self._stops += 1
-        if self._stops == 1:
-            self._watch(self._interest & ~READ)
+        if not self._is_stopped:
             room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
             self._room = room // 2  # Linux doubles what it is given (socket(7))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        self.pause_reading(reason, until_close=False)
 
-    def go_on_reading(self) -> None:
-        """End one `stop_reading`."""
-        self._stops -= 1
-        if not self._stops and self._socket is not None:
+    def go_on_reading(self, reason: object) -> None:
+        """End a `stop_reading`."""
+        self.resume_reading(reason)
+        if self._socket is not None and not self._is_stopped:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
-            self._watch_input()
 
     # -- starting
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        if not self._stops and self._socket is not None:
-            self._watch(READ)
+        if not self._pauses:
+            self._watch(self._interest | READ)  # what was written before may wait for room
             self._read()
 
     # -- the I/O thread
@@ -247,10 +251,9 @@ class Stream:
         """Serve the socket."""
         with self._owner._lock:
             # A hang-up is told whether asked or not. Without reading, a send finds out.
-            is_held = self._is_paused or self._stops
-            if events & WRITE or is_held:
+            if events & WRITE or self._pauses:
                 self._flush()
-            if events & ~WRITE and not is_held:
+            if events & ~WRITE and not self._pauses:
                 self._read()
 
     def on_failure(self, error: Exception) -> None:
@@ -258,25 +261,27 @@ class Stream:
         self._owner._fail(error)
         self.reset()
 
-    def pause_reading(self) -> None:
-        """Leave what comes in the kernel, also in `sync`, until `resume_reading` or the end."""
+    def pause_reading(self, reason: object, *, until_close: bool = True) -> None:
+        """Leave what comes in the kernel, also in `sync`, for as long as there is a reason."""
         with self._owner._lock:
-            self._is_paused = True
+            self._pauses[reason] = until_close
             self._watch(self._interest & ~READ)
 
-    def resume_reading(self) -> None:
-        """Read again, in the I/O thread's next turn."""
+    def resume_reading(self, reason: object) -> None:
+        """Read again in the I/O thread's next turn, unless there is another reason not to."""
         with self._owner._lock:
-            self._is_paused = False
-            self._watch_input()
+            self._pauses.pop(reason, None)
+            if not self._pauses and self.peer_ended is None:
+                self._watch(self._interest | READ)
 
-    def _watch_input(self) -> None:
-        if self.peer_ended is None and not self._is_paused and not self._stops:
-            self._watch(self._interest | READ)
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether a fault has stopped reading, at the end too."""
+        return bool(self._pauses) and not all(self._pauses.values())
 
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
-            if self._socket is None or self.peer_ended is not None or self._stops:
+            if self._socket is None or self.peer_ended is not None or self._is_stopped:
                 return
             size = self._read_size
             try:
@@ -296,7 +301,7 @@ class Stream:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
             self._take(data)
-            if not full and not to_the_end:
+            if not to_the_end and (not full or self._pauses):
                 return
 
     def _peek(self, most: int) -> bytes:
@@ -351,23 +356,25 @@ class Stream:
             self.faults.on_eof()
         if self._eof_sent:
             self._release()
-        elif self.driver is not None and self._closing is None:
+        if self.driver is not None:
             self.driver.on_eof(self)
 
     def _lose(self, error: OSError) -> None:
         """Take the kernel's word that the connection is broken."""
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._take_rest()
         if self.peer_ended is None or not self._eof_sent:
             self.peer_ended = "reset"
             self.reset_error = error
             self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
         self._release()
+        if driver is not None:
+            driver.on_over(self, by_reset=True)
 
     def _take_rest(self) -> None:
         # A send that fails says nothing of the bytes that came before; the kernel still has them.
         for _ in range(LAST_TURNS):
-            if self._socket is None or self.peer_ended is not None or self._stops:
+            if self._socket is None or self.peer_ended is not None or self._is_stopped:
                 return
             try:
                 size = LARGE_READ
@@ -493,6 +500,9 @@ class Stream:
                 )
             self.record.mark(CLOCK.stamp(), "reset_sent")
             self._release(quiet=True)
+            driver, self.driver = self.driver, None
+            if driver is not None:
+                driver.on_over(self, by_reset=True)
 
     def abort(self) -> None:
         """Read what the kernel still holds, and close the descriptor: the endpoint ends."""
@@ -545,12 +555,14 @@ class Stream:
             self._release()
 
     def _shut_and_drain(self) -> None:
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._shut()
-        if self._socket is not None:
+        if self._socket is not None and self._timer is None:
             self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
-            if self._is_paused:
-                self.resume_reading()
+            for reason in [reason for reason, until_close in self._pauses.items() if until_close]:
+                self.resume_reading(reason)
+        if driver is not None:
+            driver.on_over(self, by_reset=False)
 
     def _stop_draining(self) -> None:
         with self._owner._lock:

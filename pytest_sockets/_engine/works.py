@@ -85,11 +85,11 @@ class Unread(Work):
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
-        stream.stop_reading()
+        stream.stop_reading(self)
 
     def stop(self) -> None:
         super().stop()
-        self._stream.go_on_reading()
+        self._stream.go_on_reading(self)
 
 
 class Sliced(Work):

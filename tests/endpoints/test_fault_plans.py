@@ -91,7 +91,7 @@ def test_a_fault_of_one_connection_excuses_no_other(server: TCPServer) -> None:
     server.script(each=True).expect(b"one").send(b"two")
     server.fault(Close(), at=OnFirstByte(), connection=0)
     with plain_client(server.address) as first, plain_client(server.address) as second:
-        first.sendall(b"x")
+        first.sendall(b"o")
         second.sendall(b"x")
         read_to_the_end(second)
         (text,) = told(server)
@@ -99,18 +99,30 @@ def test_a_fault_of_one_connection_excuses_no_other(server: TCPServer) -> None:
     assert "expected b'one', got b'x'" in text
 
 
-def test_a_step_that_fails_is_noted(server: TCPServer) -> None:
+@pytest.mark.parametrize("effect", [Stall(), Corrupt(1), Inject(b"INJ")], ids=repr)
+def test_a_step_that_fails_is_noted(server: TCPServer, effect: Effect) -> None:
     server.script().expect(b"one").send(GREETING).expect(b"two")
-    server.fault(HalfClose(), at=AfterSent(5))
+    server.fault(effect, at=AfterSent(5))
     with plain_client(server.address) as client:
         client.sendall(b"one")
-        assert read_to_the_end(client) == (b"hello", "EOF")
+        assert client.recv(5) == b"hello"
         client.sendall(b"what?")
         server.assert_received(b"onewhat?")
         assert told(server) == []
         (note,) = notes_of(server.connections[0])
     assert note.startswith("script 1 ended: tcp_server connection 0, step 3 of 3")
     assert "expected b'two', got b'what?'" in note
+
+
+def test_what_came_before_an_end_is_still_judged(server: TCPServer) -> None:
+    server.script().expect(b"one").send(GREETING).expect(b"two")
+    server.fault(HalfClose(), at=AfterSent(5))
+    with plain_client(server.address) as client:
+        client.sendall(b"one")
+        assert read_to_the_end(client) == (b"hello", "EOF")
+        client.sendall(b"what?")
+        (text,) = told(server)
+    assert "step 3 of 3: expected b'two', got b'what?'" in text
 
 
 def test_surplus_is_excused(server: TCPServer) -> None:
