@@ -158,11 +158,10 @@ class Sending(Holding):
                     return
                 if not stream.is_open:
                     self._check_sendable(missing)
+                fault = self._fault()
             if late:
                 raise WaitTimeout(self._not_taken(name, deadline, len(content), missing))
-            late = yield from self._endpoint._waited(
-                deadline, (stream.sent, target), *self._fault()
-            )
+            late = yield from self._endpoint._waited(deadline, (stream.sent, target), fault)
 
     def _until_read(
         self, name: str, deadline: Deadline, what: str, *, to_send: bool = False

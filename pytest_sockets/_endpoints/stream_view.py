@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_sockets._endpoints.claims import Direction
-from pytest_sockets._endpoints.endpoint import Endpoint
+from pytest_sockets._endpoints.faulty import Faulty
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.stream import PeerEnd, Stream
 from pytest_sockets._engine.waiting import Signal, Steps
@@ -37,7 +37,7 @@ class Driven:
 class StreamView:
     """What can be asked of a stream at any time, also after its end."""
 
-    def __init__(self, endpoint: Endpoint, stream: Stream, index: int) -> None:
+    def __init__(self, endpoint: Faulty, stream: Stream, index: int) -> None:
         self._endpoint = endpoint
         self._stream = stream
         self._driven_by: Driven | None = None
@@ -92,7 +92,7 @@ class StreamView:
         return self._stream.peer_address
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> Faulty:
         """The endpoint it belongs to."""
         return self._endpoint
 
@@ -141,10 +141,13 @@ class StreamView:
         """Return the signal that rises with the bytes of one direction."""
         return self._stream.received if direction == "received" else self._stream.sent
 
-    def _fault(self) -> list[tuple[Signal, float]]:
-        """Return what a wait for our own bytes to go out has to see beside them."""
-        faults = self._stream.faults
-        return [] if faults is None else [(faults.began, faults.began.level + 1)]
+    def _fault(self) -> tuple[Signal, float]:
+        """Return what a wait for our own bytes to go out has to see beside them.
+
+        With the endpoint's lock held, or before a look at what a fault has done.
+        """
+        relief = self._stream.relief
+        return relief, relief.level + 1
 
     @property
     def _broken_by(self) -> str | None:
