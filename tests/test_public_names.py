@@ -139,7 +139,7 @@ def test_most_classes_have_members_to_tell_of() -> None:
 
 @pytest.mark.parametrize("face", FACES)
 def test_an_awaitable_twin_is_told_also_on_its_object(face: type[Face]) -> None:
-    twins = [name for name, value in vars(face).items() if isinstance(value, Twin)]
+    twins = [name for name, value in members(face) if isinstance(value, Twin)]
     assert twins
     assert [name for name in twins if not is_told(getattr(face(None), name))] == []
 

@@ -109,11 +109,9 @@ def test_a_close_that_the_driver_has_not_made_is_told_behind_what_waits(
     assert driver.told == ["close"]
 
 
-def test_the_end_of_the_endpoint_is_not_told(
-    driver: Told, server: Server, conn: Connection
-) -> None:
+def test_the_end_of_the_endpoint_is_not_told(driver: Told, conn: Connection) -> None:
     assert conn._stream.driver is driver
-    server.close()
+    conn.endpoint.close()
     assert driver.told == []
 
 
