@@ -208,6 +208,7 @@ def _is_same(ours: Address, target: Address | None) -> bool:
     """Whether a connection to a target would reach what listens on our address."""
     if not isinstance(target, tuple) or not isinstance(ours, tuple) or ours[1] != target[1]:
         return False
-    host = REACHED.get(target[0], target[0])
+    host = str(target[0])
+    host = REACHED.get(host, host)
     is_loopback = host == "::1" or host.startswith("127.")
     return host == ours[0] or (ours[0] in REACHED and is_loopback)

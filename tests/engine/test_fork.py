@@ -18,7 +18,6 @@ from pytest_sockets import (
     Settings,
     SocketPair,
     Sockets,
-    TCPProxy,
     TCPServer,
     UDPPeer,
 )
@@ -284,10 +283,8 @@ def test_the_child_has_none_of_our_files_open(server: TCPServer) -> None:
 def test_the_child_has_no_file_of_a_proxy_open_and_the_parents_works_on() -> None:
     with EchoServer(settings=PATIENT) as echo, black_hole() as (address, _):
         before = set(open_files())
-        with (
-            TCPProxy(echo, settings=PATIENT) as proxy,
-            TCPProxy(address, settings=PATIENT) as stuck,
-        ):
+        with Sockets(PATIENT) as sockets:
+            proxy, stuck = sockets.tcp_proxy(echo), sockets.tcp_proxy(address)
             with plain_client(proxy.address) as client, plain_client(stuck.address) as other:
                 plain = {os.readlink(f"/proc/self/fd/{sock.fileno()}") for sock in (client, other)}
                 proxy.upstream.wait_connections(1)
