@@ -1,4 +1,5 @@
 import _socket
+import asyncio
 import contextlib
 import errno
 import os
@@ -302,6 +303,25 @@ def test_the_test_may_end_a_client_while_the_upstream_is_awaited(
             else:
                 assert is_reset(client)
         assert len(proxy._client.opening) == 0
+
+
+def test_connecting_outlives_the_code_in_whose_turn_it_was_begun(sockets: Sockets) -> None:
+    with black_hole() as (address, make_room), contextlib.ExitStack() as stack:
+        proxy = sockets.tcp_proxy(address)
+
+        class Reading(asyncio.Protocol):
+            """Brings all records up to date in its own turn, and so has the proxy accept."""
+
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                stack.enter_context(plain_client(proxy.address)).sendall(b"ping")
+                assert proxy.client.received == b"ping"
+
+        server = sockets.serve_protocol(Reading)
+        with plain_client(server.address):
+            proxy.client.wait_connections(1)
+            server.close()
+        with make_room() as upstream:
+            assert upstream.recv(4) == b"ping"
 
 
 def open_sockets() -> set[str]:
