@@ -98,8 +98,13 @@ def test_eof_is_passed_on_and_the_other_direction_goes_on(line: Proxied, way: Wa
 
 def test_eof_is_passed_on_behind_bytes_that_still_wait(line: Proxied, way: Way) -> None:
     one, other = way
-    taken = stall(one, line.proxy, CONTENT)
+    taken = 0
+    while not any(line.queued):
+        one.sendall(CONTENT[taken : taken + 65536])
+        taken += 65536
     one.shutdown(socket.SHUT_WR)
+    assert [conn.peer_ended for conn in (line.client_side, line.upstream_side)].count("eof") == 1
+    assert any(line.queued)
     other.sendall(b"answer")
     other.shutdown(socket.SHUT_WR)  # the proxy hears of it while its own EOF has to wait
     assert read_to_eof(one) == b"answer"
@@ -448,6 +453,21 @@ def test_a_lack_of_files_is_a_problem_and_not_the_upstreams_fault() -> None:
 
 
 # -- all at once
+
+
+def test_both_sides_may_be_ended_at_the_same_time(sockets: Sockets) -> None:
+    proxy = sockets.tcp_proxy(sockets.silent_server())
+    assert proxy.client._lock is proxy.upstream._lock  # with two, this could not end
+    for _ in range(10):
+        clients = [plain_client(proxy.address) for _ in range(20)]
+        opened = proxy.upstream.connections[-20:]
+        with eager_threads(), Background() as pool:
+            aborting = pool.submit(lambda clients: [abort(sock) for sock in clients], clients)
+            resetting = pool.submit(lambda opened: [conn.reset() for conn in opened], opened)
+            aborting.result(PATIENCE)
+            resetting.result(PATIENCE)
+    proxy.client.wait_closed(200, timeout=FOREVER)
+    proxy.upstream.wait_closed(200, timeout=FOREVER)
 
 
 def test_clients_that_come_while_a_proxy_closes_are_ended(sockets: Sockets) -> None:

@@ -142,6 +142,7 @@ def test_one_reason_to_read_on_does_not_undo_another_one_not_to(
     stream.resume_reading("one")
     stream.resume_reading("one")
     assert conn.received == b""
+    assert stream._interest == 0  # else the loop would spin on it
     stream.resume_reading("two")
     conn.assert_received(b"x")
 
