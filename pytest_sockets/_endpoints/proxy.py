@@ -161,7 +161,6 @@ class TCPProxy(Placed):
         side: StreamEndpoint = self._upstream if direction == "request" else self._client
         deadline = side._deadline(timeout)
         ends = [(endpoint._over(), 1.0) for endpoint in self.endpoints]
-        yield from side._settle()
         claims: dict[int, Contains] = {}
         late = False
         while True:

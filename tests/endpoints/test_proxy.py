@@ -401,6 +401,27 @@ def test_wait_forwarded_waits_for_a_connection_to_come(
             assert waiting.result() is None
 
 
+def test_wait_forwarded_rests_beside_a_connection_that_has_ended(
+    sockets: Sockets, armed: threading.Semaphore
+) -> None:
+    proxy = sockets.tcp_proxy(sockets.echo_server())
+    with plain_client(proxy.address) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    with plain_client(proxy.address) as client, Background() as pool:
+        proxy.upstream.wait_closed(1, timeout=FOREVER)
+        proxy.upstream.assert_connections(2)
+        while armed.acquire(blocking=False):
+            pass
+        waiting = pool.submit(proxy.wait_forwarded, b"ping", timeout=FOREVER)
+        assert armed.acquire(timeout=PATIENCE)
+        for _ in range(10):
+            proxy.client._sync()
+        assert not armed.acquire(blocking=False)
+        client.sendall(b"ping")
+        assert waiting.result() is None
+
+
 def test_wait_forwarded_is_over_with_the_proxy(
     sockets: Sockets, armed: threading.Semaphore
 ) -> None:
