@@ -83,6 +83,17 @@ def test_raw_client(raw_client, echo_server):
         client.expect(b"hello")
 
 
+def test_tcp_proxy(tcp_proxy, echo_server):
+    proxy = tcp_proxy(echo_server)
+
+    with socket.create_connection(proxy.address) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(100) == b"hello"
+
+    proxy.client.assert_received(b"hello")
+    proxy.upstream.assert_received(b"hello")
+
+
 def test_sockets(sockets):
     server = sockets.tcp_server(name="server")
     client = sockets.connect(server.address)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What a socket is refused with for a lack on our side, which says nothing of the upstream."""
-ANY_HOST = frozenset({"0.0.0.0", "::"})
+REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a connection to no address in particular goes."""
 
 
 class UpstreamSide(StreamEndpoint):
@@ -208,4 +209,7 @@ def _is_same(ours: Address, target: Address | None) -> bool:
     """Whether a connection to a target would reach what listens on our address."""
     if not isinstance(target, tuple) or not isinstance(ours, tuple) or ours[1] != target[1]:
         return False
-    return ours[0] == target[0] or not ANY_HOST.isdisjoint((ours[0], target[0]))
+    host = str(target[0])
+    host = REACHED.get(host, host)
+    is_loopback = host == "::1" or host.startswith("127.")
+    return host == ours[0] or (ours[0] in REACHED and is_loopback)

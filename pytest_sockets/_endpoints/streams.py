@@ -47,7 +47,7 @@ class StreamEndpoint(Faulty):
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """All connections so far, taken or not; each stays readable after its end."""
+        """All connections so far, in order; each stays readable after its end."""
         __tracebackhide__ = True
         self._sync()
         with self._lock:
@@ -55,7 +55,7 @@ class StreamEndpoint(Faulty):
 
     @verb
     def wait_connections(self, n: int, *, timeout: float | None = None) -> Steps[None]:
-        """Wait until at least `n` connections have arrived since the start."""
+        """Wait until there have been at least `n` connections since the start."""
         yield from self._wait_count(
             "connection", self._arrived, lambda: len(self._connections), n, timeout
         )
@@ -99,13 +99,13 @@ class StreamEndpoint(Faulty):
 
     @property
     def received(self) -> bytes:
-        """All bytes received so far, connections in order of accept."""
+        """All bytes received so far, one connection after the other."""
         __tracebackhide__ = True
         return self._joined("received")
 
     @property
     def sent(self) -> bytes:
-        """All bytes sent so far, connections in order of accept."""
+        """All bytes sent so far, one connection after the other."""
         __tracebackhide__ = True
         return self._joined("sent")
 
