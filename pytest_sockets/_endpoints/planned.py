@@ -64,6 +64,12 @@ class Planned(Endpoint):
         `PeerGoneError`, which is only noted in the transcript. At the end of the test its verbs
         raise `EndpointClosedError`.
 
+        Tasks that an ``async def`` handler starts itself and does not await go on after it has
+        returned, on a connection that is closed then. Their exceptions are problems too, but for
+        `PeerGoneError`, and `EndpointClosedError` once the connection is closed. One that somebody
+        could still await is told by `check()` and at the end of the test. Closing the server
+        cancels all tasks and waits until they have ended, for at most the default timeout.
+
         Returns:
             The handler, so that this can be a decorator.
 
@@ -143,6 +149,7 @@ class Planned(Endpoint):
             # After a problem the connections are gone, and what is left is its consequence.
             if self._plans is None or self._problems or self._closed:
                 return
+            self._plans.tell()
             for error in self._plans.judge():
                 self._add_problem(error)
 
