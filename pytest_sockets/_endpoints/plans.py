@@ -70,7 +70,7 @@ class Plans:
             conn._driven_by = Driven(script._name, engine.thread)
             player = Player(script, conn, self.rules)
             script._players.append(player)
-            # An empty context: a handler that looks at a record may have let the client in.
+            # An empty context: who lets the client in, perhaps a handler, has no part in it.
             tasks = Tasks(engine, contextvars.Context(), self._server._add_problem)
             self._tasks.append(tasks)
             tasks.start(play(player), f"{script._name} of {conn._label}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 import unittest
 from typing import Any
@@ -175,6 +176,26 @@ def test_a_task_that_fails_after_the_last_line_fails_the_test_all_the_same() -> 
             assert told(one) == ["LookupError: "], n
 
 
+def test_a_task_that_a_timer_starts_after_the_handler_is_at_work_too(server: TCPServer) -> None:
+    contexts: list[contextvars.Context] = []
+
+    async def fail_later() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        raise LookupError
+
+    @server.serve
+    async def talk(conn: AsyncConnection) -> None:
+        contexts.append(contextvars.copy_context())
+
+    with plain_client(server.address) as client:
+        assert read_to_eof(client) == b""
+        assert told(server) == []
+        loop = server._engine.loop
+        loop.call_soon_threadsafe(loop.create_task, fail_later(), context=contexts[0])
+        assert told(server) == ["LookupError: "]
+
+
 # -- the end
 
 
@@ -199,8 +220,9 @@ class Background:
             self.steps.append("cleaned up")
 
 
-def test_a_task_outlives_its_handler_and_ends_with_the_server(server: TCPServer) -> None:
+def test_a_task_outlives_its_handler_and_ends_with_the_server() -> None:
     background, before = Background(), set(Engine.current().at_work)
+    server = TCPServer(settings=Settings(timeout=FOREVER))
     server.serve(background)
     with plain_client(server.address) as client:
         assert read_to_eof(client) == b""
