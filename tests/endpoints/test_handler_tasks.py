@@ -180,7 +180,7 @@ def test_a_task_that_a_timer_starts_after_the_handler_is_at_work_too(server: TCP
     contexts: list[contextvars.Context] = []
 
     async def fail_later() -> None:
-        for _ in range(20):
+        for _ in range(500):
             await asyncio.sleep(0)
         raise LookupError
 
