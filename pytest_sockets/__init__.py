@@ -32,7 +32,7 @@ from pytest_sockets._endpoints.servers import (
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
 from pytest_sockets._endpoints.streams import StreamEndpoint
-from pytest_sockets._engine.peer import PeerCredentials, PeerState
+from pytest_sockets._engine.peer import PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
     EndpointError,
@@ -42,7 +42,7 @@ from pytest_sockets._wire.errors import (
     UnsupportedError,
     WaitTimeout,
 )
-from pytest_sockets._wire.events import Address, Datagram, Event
+from pytest_sockets._wire.events import Address, Datagram, Event, PeerCredentials
 
 __all__ = [
     "Address",

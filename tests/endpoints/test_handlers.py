@@ -603,7 +603,7 @@ def test_a_thread_that_outlives_its_server_is_named() -> None:
 
 def test_a_task_that_outlives_its_server_is_named() -> None:
     may_go = []
-    server = TCPServer()
+    server = TCPServer(settings=endpoint_module.Settings(timeout=0.05))
 
     @server.serve
     async def talk(conn: AsyncConnection) -> None:
@@ -617,7 +617,7 @@ def test_a_task_that_outlives_its_server_is_named() -> None:
                     await event.wait()
 
     with plain_client(server.address):
-        server.accept()
+        server.accept(timeout=PATIENCE)
         server.assert_nothing_received()
         text = "tcp_server has closed, but handler talk of tcp_server connection 0 still runs"
         with pytest.warns(ResourceWarning, match=text):
