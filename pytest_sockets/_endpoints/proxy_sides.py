@@ -18,10 +18,11 @@ from pytest_sockets._endpoints.streams import StreamEndpoint
 from pytest_sockets._engine.binding import plain
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.connecting import Connector
-from pytest_sockets._engine.engine import Engine, Task
+from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Driver, Lock
 from pytest_sockets._engine.shells import run_async
 from pytest_sockets._engine.stream import Stream
+from pytest_sockets._engine.tasks import Tasks
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import SocketsError, UnsupportedError
 from pytest_sockets._wire.events import Address
@@ -133,7 +134,7 @@ class Opening(Relay):
         self.connector = Connector(side.candidates)
         self._side = side
         self._index = conn.index
-        self._task: Task | None = None
+        self._tasks: Tasks | None = None
 
     def on_open(self, stream: Stream) -> None:
         """Begin to connect to the upstream."""
@@ -144,7 +145,8 @@ class Opening(Relay):
         side.opening.add(self)
         # A context of its own: it may be begun in that of a task which pumps, and ends before.
         name = f"{side.upstream.name} connection {self._index}"
-        self._task = side._engine.spawn(self._open(), name, Context())
+        self._tasks = Tasks(side._engine, Context(), self._fail)
+        self._tasks.start(self._open(), name)
 
     def on_over(self, stream: Stream, *, by_reset: bool) -> None:
         """End the upstream's connection in the same way, or give it up."""
@@ -154,8 +156,11 @@ class Opening(Relay):
     def cancel(self) -> None:
         """Stop connecting. With the lock held, as for the others."""
         self._side.opening.discard(self)
-        if self._task is not None:
-            self._task.cancel()
+        if self._tasks is not None:
+            self._side._engine.post(self._tasks.cancel)
+
+    def _fail(self, error: BaseException) -> None:
+        self._side.upstream._add_problem(error)
 
     async def _open(self) -> None:
         side = self._side
@@ -171,7 +176,7 @@ class Opening(Relay):
             side.upstream._fail(error)
 
     def _join(self, sock: _socket.socket, peer: Address | None) -> None:
-        self._task = None
+        self._tasks = None
         upstream = self._side.upstream
         if self.stream.driver is not self or upstream.is_closed or upstream._problems:
             self._side.opening.discard(self)
@@ -187,7 +192,7 @@ class Opening(Relay):
         conn._stream.start()
 
     def _refuse(self, error: OSError | UnsupportedError) -> None:
-        self._task = None
+        self._tasks = None
         self._side.opening.discard(self)
         upstream = self._side.upstream
         if self.stream.driver is not self or upstream.is_closed:
