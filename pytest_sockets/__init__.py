@@ -24,6 +24,7 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.sweep import Sweep
 from pytest_sockets._engine.peer import PeerCredentials, PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -35,6 +36,7 @@ from pytest_sockets._wire.errors import (
     WaitTimeout,
 )
 from pytest_sockets._wire.events import Address, Datagram, Event
+from pytest_sockets._wire.sweeps import cuts, splits
 
 __all__ = [
     "Address",
@@ -63,6 +65,7 @@ __all__ = [
     "Sockets",
     "SocketsError",
     "StreamServer",
+    "Sweep",
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",
@@ -71,6 +74,8 @@ __all__ = [
     "UnsupportedError",
     "WaitTimeout",
     "capabilities",
+    "cuts",
+    "splits",
 ]
 
 for _name in __all__:

@@ -19,6 +19,7 @@ from pytest_sockets import (
     SilentServer,
     SocketPair,
     Sockets,
+    Sweep,
     TCPServer,
     UDPEchoServer,
     UDPPeer,
@@ -26,6 +27,7 @@ from pytest_sockets import (
     UnixServer,
     UnsupportedError,
     _settings,
+    _sweeping,
 )
 from pytest_sockets._endpoints import handlers, registry
 from pytest_sockets._endpoints.attempt import Attempt
@@ -121,7 +123,7 @@ class SocketsPlugin:
         _drop_hint(report)
         style = _report_style(self._config)
         if report.failed and attempt is not None and style != "off":
-            endpoints = attempt.endpoints()
+            endpoints = (attempt.part or attempt).endpoints()
             if endpoints:
                 title = f"sockets: {item.name} (seed {_seed(item)})"
                 content = section.text(endpoints, with_bytes=style == "full")
@@ -152,6 +154,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SETTINGS] = _settings_of(config)
     _report_style(config)
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
+    config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
 
 def _phase(attempt: Attempt) -> Generator[None, None, None]:
@@ -352,12 +355,20 @@ def raw_client(_sockets: Sockets) -> Callable[..., Connection]:
     return _sockets.connect
 
 
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest, _sockets: Sockets) -> Sweep:
+    """A function that runs a conversation once for each byte that something can go wrong at."""
+    item = cast("pytest.Item", cast("Any", request).node)
+    return _sweeping.ToldSweep(request, _sockets, item.stash[ATTEMPT])
+
+
 FIXTURES = frozenset(
     {
         "echo_server",
         "raw_client",
         "silent_server",
         "sockets",
+        "sweep",
         "tcp_server",
         "tcp_socket_pair",
         "udp_echo_server",

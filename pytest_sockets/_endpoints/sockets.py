@@ -310,7 +310,7 @@ class Sockets:
         conn = yield from open_connection(
             address, family=family, timeout=timeout, name=name, settings=self._settings
         )
-        self._endpoints.append(conn.endpoint)
+        self._keep(conn.endpoint)
         return conn
 
     def gate(self, *, name: str | None = None) -> Gate:
@@ -419,8 +419,12 @@ class Sockets:
         self._check_open()
         kind: str = getattr(cls, "kind", "endpoint")
         endpoint = cls(name=name or self._number(kind), settings=self._settings, **options)
-        self._endpoints.append(endpoint)
+        self._keep(endpoint)
         return endpoint
+
+    def _keep(self, endpoint: Endpoint) -> None:
+        """Close it with the others. Nobody has it yet."""
+        self._endpoints.append(endpoint)
 
     def _check_open(self) -> None:
         if self._is_closed:
