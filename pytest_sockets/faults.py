@@ -83,6 +83,7 @@ class Effect(_Value):
     _carriers: ClassVar[frozenset[Carrier]] = STREAM
     _is_breaking: ClassVar[bool] = True  # whether what the plan of a connection misses is its doing
     _needs: ClassVar[str] = ""  # what an endpoint must have
+    _is_on_receiving: ClassVar[bool] = False  # whether it acts on what the endpoint receives
 
 
 class Moment(_Value):
@@ -218,6 +219,8 @@ class StopReading(Effect):
     Made before the peer connects, it takes less than 1 MB to fill the buffers between. On a
     connection that is open already the peer's own buffer can take 4 MB.
     """
+
+    _is_on_receiving = True
 
 
 @final

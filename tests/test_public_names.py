@@ -18,6 +18,7 @@ from pytest_sockets._endpoints.faces import Face, Twin
 NAMES = [
     "Address",
     "AsyncConnection",
+    "BlackholeAddress",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -35,13 +36,17 @@ NAMES = [
     "PeerGoneError",
     "PeerState",
     "ProtocolServer",
+    "RefusedAddress",
+    "ReservedPort",
     "Script",
     "Settings",
     "SilentServer",
     "SocketPair",
     "Sockets",
     "SocketsError",
+    "StreamEndpoint",
     "StreamServer",
+    "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",
@@ -53,10 +58,14 @@ NAMES = [
 ]
 
 FIXTURES = [
+    "blackhole_address",
     "echo_server",
     "raw_client",
+    "refused_address",
+    "reserved_port",
     "silent_server",
     "sockets",
+    "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
     "udp_echo_server",
@@ -68,7 +77,15 @@ FIXTURES = [
 
 PACKAGE = Path(pytest_sockets.__file__).parent
 CLASSES = [value for name in NAMES if isinstance(value := getattr(pytest_sockets, name), type)]
-FACES = Face.__subclasses__()
+
+
+def _below(cls: type[Face]) -> Iterator[type[Face]]:
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _below(subclass)
+
+
+FACES = list(_below(Face))
 
 
 def test_the_public_names_are_these() -> None:
@@ -123,6 +140,7 @@ def test_most_classes_have_members_to_tell_of() -> None:
     assert {"recv", "expect", "received", "reset"} <= told["Connection"]
     assert {"tcp_server", "connect", "transcript"} <= told["Sockets"]
     assert {"accept", "assert_received"} <= told["AsyncServerFace"]
+    assert {"client", "upstream", "address", "wait_forwarded"} <= told["TCPProxy"]
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -91,3 +91,18 @@ def test_sockets(sockets):
 
     server.assert_received(b"hello")
     assert sockets.endpoints == (server, client.endpoint)
+
+
+def test_refused_address(refused_address):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(refused_address.address)
+
+
+def test_blackhole_address(blackhole_address):
+    with pytest.raises(TimeoutError):
+        socket.create_connection(blackhole_address.address, timeout=0.1)
+
+
+def test_reserved_port(reserved_port, raw_client):
+    with socket.create_server(reserved_port.address):
+        raw_client(reserved_port.address)

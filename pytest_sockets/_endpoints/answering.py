@@ -43,6 +43,9 @@ class Answering:
     def on_drained(self, stream: Stream) -> None:
         """Send no more."""
 
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
+        """Answer no more."""
+
     def catch_up(self) -> None:
         """Answer what came before there was a rule. In the I/O thread."""
         stream = self._conn._stream

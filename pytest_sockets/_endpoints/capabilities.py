@@ -6,7 +6,16 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeAlias, final
 
-from pytest_sockets._engine.trials import passes_descriptors, resets, tells_of_tcp
+from pytest_sockets._engine.trials import (
+    binds,
+    binds_path,
+    goes_down,
+    has_blackhole,
+    passes_descriptors,
+    refuses,
+    resets,
+    tells_of_tcp,
+)
 
 Capability: TypeAlias = Literal["exact", "approximate", "no"]
 
@@ -24,15 +33,23 @@ def _known(test: Callable[[], bool]) -> Callable[[], Capability]:
 
 @final
 class Capabilities(Mapping[str, Capability]):
-    """What this machine can do, by the name of a verb or an effect.
+    """What this machine can do, by the name of a verb, a fixture, an effect or a family.
 
     A mapping to ``"exact"``, ``"approximate"`` or ``"no"``. Each is tried out once in a process, on
     sockets of its own, when it is first asked for. What depends on the other end, such as a peer in
     another network namespace, is not part of it.
     """
 
-    def __init__(self, tests: Mapping[str, Callable[[], Capability]]) -> None:
+    def __init__(
+        self, tests: Mapping[str, Callable[[], Capability]], why_not: Mapping[str, str] = {}
+    ) -> None:
         self._tests = {name: functools.cache(test) for name, test in tests.items()}
+        self._why_not = why_not
+
+    def why_not(self, name: str) -> str:
+        """Return a sentence for the reader of a skipped test, where one of them is ``"no"``."""
+        reason = self._why_not.get(name)
+        return f"this machine cannot do {name!r}" + (f": {reason}" if reason else "")
 
     def __getitem__(self, name: str) -> Capability:
         test = self._tests.get(name)
@@ -58,6 +75,26 @@ capabilities = Capabilities(
         "peer_state": _known(tells_of_tcp),
         "send_fds": _known(passes_descriptors),
         "reset": _known(resets),
-    }
+        "refused_address": _known(refuses),
+        "blackhole_address": _known(has_blackhole),
+        "down": _known(goes_down),
+        "ipv4": _known(functools.partial(binds, "ipv4")),
+        "ipv6": _known(functools.partial(binds, "ipv6")),
+        "dual": _known(functools.partial(binds, "dual")),
+        "unix": _known(binds_path),
+    },
+    {
+        "wait_peer_read": "its kernel does not tell of the other end of a TCP connection",
+        "peer_state": "its kernel does not tell of the other end of a TCP connection",
+        "send_fds": "it has no AF_UNIX sockets that carry descriptors",
+        "reset": "closing with SO_LINGER sends no RST",
+        "refused_address": "a socket that is bound and does not listen refuses nobody",
+        "blackhole_address": "a listening socket with a full queue does not drop who connects",
+        "down": "a second socket cannot take over the port of a listening one",
+        "ipv4": "it has no IPv4 loopback",
+        "ipv6": "it has no IPv6 loopback",
+        "dual": "it has not both loopbacks",
+        "unix": "it has no AF_UNIX sockets",
+    },
 )
 """The one that users import."""

@@ -17,7 +17,10 @@ from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.engine import Task
 from pytest_sockets._engine.shells import Worker
 from pytest_sockets._engine.waiting import Steps, Wait
-from pytest_sockets._wire.errors import EndpointError, PeerGoneError
+from pytest_sockets._wire.errors import (
+    EndpointError,
+    PeerGoneError,
+)
 from pytest_sockets._wire.rendering import show_error
 
 if TYPE_CHECKING:

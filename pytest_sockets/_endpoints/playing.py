@@ -37,7 +37,9 @@ async def play(player: Player) -> None:
     except asyncio.CancelledError:  # the endpoint ends
         raise
     except BaseException as error:  # a reply function may call pytest.fail()
-        if conn._excuses(error):
+        # Of one that was ended `_may_leave` has judged what had come before.
+        is_judged = conn._ended_by is not None and isinstance(error, MismatchError)
+        if conn._excuses(error) and not is_judged:
             conn._note(f"{player.script._name} ended: {error}")
         elif not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
             endpoint._add_problem(error.with_traceback(users_part(error)))
@@ -166,7 +168,9 @@ def _verb(player: Player, step: Step) -> Steps[Any]:
 
 
 def _may_leave(player: Player, step: Step) -> bool:
-    """Whether what happened is only that the peer has left, where it may."""
+    """Whether it only ended: the peer has left, where it may, or the test has cut it."""
+    if player.conn._ended_by is not None:
+        return step.may_begin_with(player.bytes_of_step())
     required = player.script._plan.is_required(player.position)
     has_left = player.conn._stream.peer_ended is not None
     return not required and has_left and step.may_begin_with(player.bytes_of_step())

@@ -139,18 +139,18 @@ class StreamView:
 
     @property
     def _broken_by(self) -> str | None:
-        """The fault that breaks the conversation: what a plan misses from then on is its doing."""
+        """What the test did to break the conversation: what a plan misses is its doing."""
         faults = self._stream.faults
         return None if faults is None else faults.broken_by
 
     def _excuses(self, error: BaseException) -> bool:
-        """Whether an error of what drives it only follows from a fault."""
+        """Whether an error of what drives it only follows from what the test did to break it."""
         what_follows = (SocketsError, MismatchError, WaitTimeout)
         return self._broken_by is not None and isinstance(error, what_follows)
 
     @property
     def _ended_by(self) -> str | None:
-        """The fault that has ended our side."""
+        """What the test did that has ended our side, beside a verb of the connection."""
         faults = self._stream.faults
         return None if faults is None else faults.ended_by
 
@@ -162,7 +162,7 @@ class StreamView:
             return f"the peer reset the connection ({why.strerror if why else 'reset'})"
         if direction == "received" and stream.peer_ended == "eof":
             return "the peer sent EOF"
-        by = f" by the fault {self._ended_by}" if self._ended_by else ""
+        by = f" by {self._ended_by}" if self._ended_by else ""
         if not stream.is_open:
             return f"the connection is closed on our side{by}"
         if direction == "sent" and not stream.can_send and not stream.queued:
@@ -259,7 +259,7 @@ class StreamView:
             raise PeerGoneError(msg) from stream.reset_error
         if self._endpoint.is_closed:
             self._endpoint._raise_closed()
-        by = f"the fault {self._ended_by}" if self._ended_by else "close(), send_eof() or reset()"
+        by = self._ended_by or "close(), send_eof() or reset()"
         msg = f"{self._label} cannot send: its side was ended by {by}{lost}"
         raise EndpointClosedError(msg)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from inspect import iscoroutine, isawaitable
-from typing import final
+from inspect import isawaitable, iscoroutine
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.attempt import Attempt
@@ -200,7 +199,7 @@ class Run:
         found: list[Stretch] = []
         for at, endpoint in enumerate(self._sockets.endpoints):
             if isinstance(endpoint, Faulty):
-                for index, stream in enumerate(endpoint._faulty_streams()):
+                for index, stream in endpoint._faulty_streams():
                     label = endpoint.name
                     if endpoint._accepts:
                         label += f" connection {index}"

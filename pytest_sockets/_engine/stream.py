@@ -93,8 +93,8 @@ class Stream:
         self._queued = 0
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
-        self._is_paused = False
         self._waits_for_room = False
+        self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
         self._read_size = FIRST_READ
         self._is_plain = not self.has_messages and self.descriptors is None
         self._interest = 0
@@ -157,6 +157,13 @@ class Stream:
         if self.faults is not None:
             self.faults.lift(cause)
 
+    def break_off(self, by: str) -> None:
+        """Reset it on the test's behalf: what its plan misses is the doing of that."""
+        if self._socket is not None:
+            self.faults = self.faults or StreamFaults(self)
+            self.faults.broken_by = self.faults.ended_by = by
+            self.reset()
+
     @property
     def is_relieved(self) -> bool:
         """Whether a fault keeps or has dropped what we send, so that nobody has to wait for it."""
@@ -203,8 +210,9 @@ class Stream:
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        self._watch(READ)
-        self._read()
+        if not self._pauses:
+            self._watch(self._interest | READ)  # what was written before may wait for room
+            self._read()
 
     # -- the I/O thread
 
@@ -212,9 +220,9 @@ class Stream:
         """Serve the socket."""
         with self._owner._lock:
             # A hang-up is told whether asked or not. Without reading, a send finds out.
-            if events & WRITE or self._is_paused:
+            if events & WRITE or self._pauses:
                 self._flush()
-            if events & ~WRITE and not self._is_paused:
+            if events & ~WRITE and not self._pauses:
                 self._read()
 
     def on_failure(self, error: Exception) -> None:
@@ -222,22 +230,22 @@ class Stream:
         self._owner._fail(error)
         self.reset()
 
-    def pause_reading(self) -> None:
-        """Leave what comes in the kernel, also in `sync`, until `resume_reading` or the end."""
+    def pause_reading(self, reason: object, *, until_close: bool = True) -> None:
+        """Leave what comes in the kernel, also in `sync`, for as long as there is a reason."""
         with self._owner._lock:
-            self._is_paused = True
+            self._pauses[reason] = until_close
             self._watch(self._interest & ~READ)
 
-    def resume_reading(self) -> None:
-        """Read again, in the I/O thread's next turn."""
+    def resume_reading(self, reason: object) -> None:
+        """Read again in the I/O thread's next turn, unless there is another reason not to."""
         with self._owner._lock:
-            self._is_paused = False
-            if self.peer_ended is None:
+            self._pauses.pop(reason, None)
+            if not self._pauses and self.peer_ended is None:
                 self._watch(self._interest | READ)
 
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
-            if self._socket is None or self.peer_ended is not None or self._is_stopped:
+            if self._socket is None or self.peer_ended is not None:
                 return
             size = self._read_size
             try:
@@ -257,13 +265,8 @@ class Stream:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
             self._take(data)
-            if not full and not to_the_end:
+            if not to_the_end and (not full or self._pauses):
                 return
-
-    @property
-    def _is_stopped(self) -> bool:
-        """Whether a fault has stopped reading in the middle of it."""
-        return self.faults is not None and self._is_paused
 
     def _peek(self, most: int) -> bytes:
         assert self._socket is not None
@@ -317,18 +320,20 @@ class Stream:
             self.faults.on_eof()
         if self._eof_sent:
             self._release()
-        elif self.driver is not None and self._closing is None:
+        if self.driver is not None:
             self.driver.on_eof(self)
 
     def _lose(self, error: OSError) -> None:
         """Take the kernel's word that the connection is broken."""
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._take_rest()
         if self.peer_ended is None or not self._eof_sent:
             self.peer_ended = "reset"
             self.reset_error = error
             self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
         self._release()
+        if driver is not None:
+            driver.on_over(self, by_reset=True)
 
     def _take_rest(self) -> None:
         # A send that fails says nothing of the bytes that came before; the kernel still has them.
@@ -448,13 +453,17 @@ class Stream:
                 )
             self.record.mark(CLOCK.stamp(), "reset_sent")
             self._release(quiet=True)
+            driver, self.driver = self.driver, None
+            if driver is not None:
+                driver.on_over(self, by_reset=True)
 
     def abort(self) -> None:
         """Read what the kernel still holds, and close the descriptor: the endpoint ends."""
         with self._owner._lock:
             if self._socket is not None:
                 self.driver = None
-                self._read(LAST_TURNS, to_the_end=True)
+                if all(self._pauses.values()):  # else a fault has stopped reading for good
+                    self._read(LAST_TURNS, to_the_end=True)
                 self._release()
             if self.descriptors is not None:
                 self.descriptors.close()
@@ -498,12 +507,14 @@ class Stream:
             self._release()
 
     def _shut_and_drain(self) -> None:
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._shut()
-        if self._socket is not None:
+        if self._socket is not None and self._timer is None:
             self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
-            if self._is_paused:
-                self.resume_reading()
+            for reason in [reason for reason, until_close in self._pauses.items() if until_close]:
+                self.resume_reading(reason)
+        if driver is not None:
+            driver.on_over(self, by_reset=False)
 
     def _stop_draining(self) -> None:
         with self._owner._lock:

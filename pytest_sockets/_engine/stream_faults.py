@@ -75,9 +75,9 @@ class StreamFaults:
     def __init__(self, stream: Stream) -> None:
         self.began = Signal()  # level: how many have acted
         self.broken_by: str | None = None
-        """The first that breaks conversations, in words."""
+        """What breaks the conversation, in words."""
         self.ended_by: str | None = None
-        """The one that has ended our side, in words."""
+        """What has ended our side, in words."""
         self._stream = stream
         self._waiting: list[tuple[Cause, int]] = []  # with the bytes received when it was made
         self._works: dict[Cause, Work] = {}
@@ -228,9 +228,9 @@ class StreamFaults:
         where = f"{count(record.sent.size, 'byte')} sent, {record.received.size:,} received"
         record.mark(CLOCK.stamp(), "fault", note=f"{text}: {where}")
         if effect._is_breaking and self.broken_by is None:
-            self.broken_by = text
+            self.broken_by = f"the fault {text}"
         if isinstance(effect, (Reset, Close, HalfClose)):
-            self.ended_by = self.ended_by or text
+            self.ended_by = self.ended_by or f"the fault {text}"
         start = STARTS[type(effect)]
         work = start(stream, effect, cause.draw(record.index))
         if work is not None:

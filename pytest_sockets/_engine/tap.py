@@ -97,6 +97,9 @@ class Tap:
     def on_drained(self, stream: Stream) -> None:
         """Leave it to the signal, which also comes before the queue is empty."""
 
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
+        """Leave it to the signal."""
+
     def end(self) -> None:
         """Have the connection lost and its tasks cancelled, as the endpoint closes."""
         self._is_ended = True

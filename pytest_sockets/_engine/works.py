@@ -79,13 +79,13 @@ class Unread(Work):
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
-        stream.pause_reading()
+        stream.pause_reading(self, until_close=False)
         self._room = stream.shrink(1)
 
     def stop(self) -> None:
         super().stop()
         self._stream.shrink(self._room)
-        self._stream.resume_reading()
+        self._stream.resume_reading(self)
 
 
 class Sliced(Work):

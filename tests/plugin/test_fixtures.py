@@ -7,10 +7,14 @@ import pytest
 from inner_runs import Inner, reports
 
 FIXTURES = (
+    "blackhole_address",
     "echo_server",
     "raw_client",
+    "refused_address",
+    "reserved_port",
     "silent_server",
     "sockets",
+    "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
     "udp_echo_server",
