@@ -116,7 +116,8 @@ class Sweep:
         if self._first is None:
             self._first = error
         else:  # only as text: an error keeps its frames alive, and with them all that was recorded
-            self._others.append("; ".join((shown_text(error), *error.__notes__)))
+            what = shown_text(error).partition("\n")[0]
+            self._others.append("; ".join((what, *error.__notes__)))
 
     def _end(self) -> None:
         """Note that the last run is over."""

@@ -85,7 +85,8 @@ def shares(sizes: list[int], most: int) -> list[int]:
     if sum(rest) <= room:
         return sizes
     if room < 0:  # one of each of so many as there is room for, evenly
-        chosen = set(spread(len(sizes), most))
+        filled = [at for at, size in enumerate(sizes) if size]
+        chosen = {filled[step] for step in spread(len(filled), most)}
         return [int(at in chosen) for at in range(len(sizes))]
     return [kept + more * room // sum(rest) for kept, more in zip(least, rest, strict=True)]
 
