@@ -139,7 +139,7 @@ class Sweep:
                 run.play(talk, self._failures)
             except self._failures as error:
                 error.add_note(
-                    f"{which} of the sweep: {place}; it alone: "
+                    f"{which} of the sweep: {place}; alone: "
                     f"sweep({_name(talk)}, {place.effect!r}, only={place.offset})"
                 )
                 self._tell(run, error)

@@ -234,10 +234,10 @@ def test_the_first_failure_is_raised_and_tells_of_the_others(sweep: Sweep) -> No
 
     where = "on tcp_server connection 0"
     assert notes(caught.value) == [
-        f"run 4 of 7 of the sweep: Close() at AfterSent(3) {where}; it alone: "
+        f"run 4 of 7 of the sweep: Close() at AfterSent(3) {where}; alone: "
         "sweep(greedy, Close(), only=3)",
         f"also: took b'HELLO' for a reply; run 6 of 7 of the sweep: Close() at AfterSent(5) {where}"
-        "; it alone: sweep(greedy, Close(), only=5)",
+        "; alone: sweep(greedy, Close(), only=5)",
     ]
 
 
