@@ -5,7 +5,7 @@ They need the extra: ``pip install 'pytest-sockets[hypothesis]'``. Nothing else 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TypeAlias, cast
 
@@ -31,6 +31,9 @@ Schedule: TypeAlias = tuple[tuple[Effect, AfterSent], ...]
 
 ENDS = (Close, HalfClose, Reset)
 """Effects after which nothing is sent, so that a later fault would meet nothing."""
+STRETCHES = 200
+"""Stretches of data that are drawn to be cut everywhere, or nowhere: Hypothesis draws some thousand
+values for an example, and no more."""
 
 
 def chunkings(data: bytes) -> st.SearchStrategy[list[bytes]]:
@@ -51,14 +54,24 @@ def chunkings(data: bytes) -> st.SearchStrategy[list[bytes]]:
         raise ValueError(msg)
     size = len(content)
 
-    def cut(places: Sequence[int] | frozenset[int]) -> list[bytes]:
+    def cut(places: Iterable[int]) -> list[bytes]:
         return [content[start:stop] for start, stop in pairwise([0, *sorted(places), size])]
 
     if size == 1:
-        return st.just(frozenset[int]()).map(cut)
+        return st.just([content])
     some = st.frozensets(st.integers(1, size - 1))
-    # Drawn by chance alone, each byte apart would hardly ever come, and it finds the most.
-    return st.one_of(some, st.just(range(1, size))).map(cut)
+    # By chance alone each byte apart would hardly ever come, and it finds the most. So nearly every
+    # place is drawn to be cut, and shrinking takes back those that do not matter. The list is read
+    # from its end, as a list is the simpler the later in it something is.
+    width = -(-(size - 1) // STRETCHES)
+    number = -(-(size - 1) // width)
+
+    def apart(drawn: list[int]) -> list[int]:
+        starts = [1 + at * width for at, is_cut in enumerate(reversed(drawn)) if is_cut]
+        return [place for start in starts for place in range(start, min(start + width, size))]
+
+    nearly_all = st.lists(st.integers(0, 255), min_size=number, max_size=number).map(apart)
+    return st.one_of(some.map(cut), nearly_all.map(cut))
 
 
 def fault_schedules(

@@ -24,6 +24,7 @@ from pytest_sockets import (
 )
 from pytest_sockets._endpoints import registry
 from pytest_sockets.faults import (
+    AfterSent,
     Close,
     Drop,
     Effect,
@@ -34,6 +35,7 @@ from pytest_sockets.faults import (
     Stall,
 )
 from stream_ends import PATIENCE
+from told import errors_of
 
 REPLY = b"HELLO\r\n"
 
@@ -333,6 +335,21 @@ def test_an_interrupt_ends_the_sweep(sweep: Sweep) -> None:
     with pytest.raises(KeyboardInterrupt):
         sweep(talk, Reset())
     assert [server.is_closed for server in servers] == [True, True]
+
+
+@pytest.mark.parametrize("scripts", [1, 2])
+def test_a_connection_that_ends_at_once_takes_one_script_with_it(
+    sockets: Sockets, forgiven: None, scripts: int
+) -> None:
+    server = sockets.tcp_server()
+    server.fault(Close(), at=AfterSent(0))
+    for _ in range(scripts):
+        server.script().expect(b"GET\r\n").send(REPLY)
+    with pytest.raises(ReplyError):
+        fetch(server.address)
+
+    told = [str(error).partition(":")[0] for error in errors_of(server)]
+    assert told == ["tcp_server, script 2, 2 steps"][: scripts - 1]
 
 
 # -- what a run leaves behind
