@@ -46,6 +46,7 @@ NAMES = [
     "SocketsError",
     "StreamEndpoint",
     "StreamServer",
+    "Sweep",
     "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
@@ -55,6 +56,8 @@ NAMES = [
     "UnsupportedError",
     "WaitTimeout",
     "capabilities",
+    "cuts",
+    "splits",
 ]
 
 FIXTURES = [
@@ -65,6 +68,7 @@ FIXTURES = [
     "reserved_port",
     "silent_server",
     "sockets",
+    "sweep",
     "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
