@@ -11,6 +11,7 @@ import pytest_sockets
 from pytest_sockets._endpoints.connection import AsyncConnectionFace, Connection
 from pytest_sockets._endpoints.datagrams import AsyncDatagramFace, DatagramEndpoint
 from pytest_sockets._endpoints.faces import Twin
+from pytest_sockets._endpoints.fault import AsyncFaultFace, Fault
 from pytest_sockets._endpoints.gate import AsyncGateFace, Gate
 from pytest_sockets._endpoints.server import AsyncServerFace, StreamServer
 from pytest_sockets._endpoints.sockets import AsyncSocketsFace, Sockets
@@ -83,6 +84,7 @@ def _show_twins() -> None:
     faces = {
         AsyncConnectionFace: Connection,
         AsyncDatagramFace: DatagramEndpoint,
+        AsyncFaultFace: Fault,
         AsyncGateFace: Gate,
         AsyncServerFace: StreamServer,
         AsyncSocketsFace: Sockets,
@@ -116,7 +118,8 @@ def _restore(app, what, name, obj, options, lines) -> None:
 
 
 NOT_MADE_BY_USERS = {
-    f"pytest_sockets.{name}" for name in ("AsyncConnection", "Connection", "Endpoint", "Script")
+    f"pytest_sockets.{name}"
+    for name in ("AsyncConnection", "Connection", "Endpoint", "Fault", "Script")
 }
 
 

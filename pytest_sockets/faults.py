@@ -102,8 +102,8 @@ class Moment(_Value):
 class AtAccept(Moment):
     """When a server has accepted the connection, before anything is read or sent.
 
-    The kernel has completed the handshake by then. A client that connects without blocking mostly
-    sees what happens here as the result of its connect, a blocking one at its next call.
+    The kernel has completed the handshake by then. A client sees what happens here as the result of
+    its connect, mostly where that does not block, or of the call after it.
     """
 
     _is_of_accepting = True

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pytest_sockets
-from pytest_sockets import plugin
+from pytest_sockets import faults, plugin
 from pytest_sockets._endpoints.faces import Face, Twin
 
 NAMES = [
@@ -30,6 +30,7 @@ NAMES = [
     "EndpointClosedError",
     "EndpointError",
     "Event",
+    "Fault",
     "Gate",
     "MismatchError",
     "PeerCredentials",
@@ -58,6 +59,36 @@ NAMES = [
     "capabilities",
     "cuts",
     "splits",
+]
+
+FAULTS = [
+    "AfterReceived",
+    "AfterSent",
+    "AtAccept",
+    "AtEOF",
+    "BeforeSend",
+    "Close",
+    "Corrupt",
+    "Delay",
+    "Drop",
+    "Duplicate",
+    "Effect",
+    "FailHandshake",
+    "HalfClose",
+    "Inject",
+    "Moment",
+    "OnFirstByte",
+    "RaggedEOF",
+    "Refuse",
+    "Reorder",
+    "Reset",
+    "Slice",
+    "Stall",
+    "StopReading",
+    "Throttle",
+    "Truncate",
+    "Unreachable",
+    "WrongSource",
 ]
 
 FIXTURES = [
@@ -99,7 +130,22 @@ def test_the_public_names_are_these() -> None:
 
 def test_nothing_else_looks_public() -> None:
     here = {name for name in vars(pytest_sockets) if name[0].isalpha()}
-    assert here - set(NAMES) <= {"hookspecs", "plugin"}  # modules, once they are imported
+    assert here - set(NAMES) <= {"faults", "hookspecs", "plugin"}  # modules, once imported
+
+
+def test_the_public_names_of_faults_are_these() -> None:
+    assert faults.__all__ == FAULTS
+    values = {
+        name
+        for name, value in vars(faults).items()
+        if isinstance(value, type) and value.__module__ == "pytest_sockets.faults"
+    }
+    assert {name for name in values if not name.startswith("_")} == set(FAULTS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_told(name: str) -> None:
+    assert is_told(getattr(faults, name))
 
 
 @pytest.mark.parametrize("cls", CLASSES)

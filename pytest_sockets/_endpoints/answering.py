@@ -83,10 +83,11 @@ class Answering:
             self._needed = taken
             return None
         conn._consumed = taken.stop
-        if taken.rule is None and conn._broken_by is not None:
-            return None
         if taken.rule is None:
             text = f"{conn._label}: {self._rules.misfit(taken.frame)}"
+            if conn._broken_by is not None:
+                conn._note(text)
+                return None
             conn.endpoint._add_problem(MismatchError(text))
             return None
         return taken

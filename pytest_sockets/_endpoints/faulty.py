@@ -104,9 +104,9 @@ class Faulty(Endpoint):
 
     def _meet(self, stream: Stream, index: int) -> None:
         """Let the active faults act on a new connection."""
-        for fault in self._faults:
-            if fault._concerns(index) and not fault._is_lifted:
-                stream.add_fault(fault, is_new=True)
+        stream.begin_faults(
+            [fault for fault in self._faults if fault._concerns(index) and not fault._is_lifted]
+        )
 
     # -- inside
 

@@ -130,7 +130,10 @@ class Handlers:
     # -- the end
 
     def quiet(self, deadline: Deadline) -> Steps[bool]:
-        """Wait until no handler does anything but wait; return whether one had to be waited for."""
+        """Wait until no handler does anything but wait.
+
+        Returns whether one had to be waited for and now waits, so that another look is due.
+        """
         waited = False
         for worker in tuple(self._workers):
             while not worker.is_resting:
@@ -139,7 +142,7 @@ class Handlers:
                     break
                 waited = True
                 if not (yield Wait(deadline, (worker.rests, level + 1))):
-                    return waited
+                    return False  # it is busy with something of its own, perhaps for ever
         return waited
 
     def running(self) -> list[str]:

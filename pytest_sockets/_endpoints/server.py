@@ -146,7 +146,8 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
             stream.reset()
             return
         self._meet(stream, conn.index)
-        if not stream.is_open:  # a fault has ended it: a plan is for one that can be talked to
+        if not stream.can_send:  # a fault has ended it: a plan is for one that can be talked to
+            stream.start()
             return
         if self._plans is None or not self._plans.drive(conn):
             driver = stream.driver = self._driver_of(stream)

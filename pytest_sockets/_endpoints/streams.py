@@ -20,7 +20,7 @@ from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.matching import MISSING, claim
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show_log
 
 
 class StreamEndpoint(Faulty):
@@ -134,12 +134,12 @@ class StreamEndpoint(Faulty):
         self._raise_problem()
         with self._lock:
             talkers = self._carriers("received")
-            first = talkers[0]._bytes("received").read() if talkers else b""
+            first = show_log(talkers[0]._bytes("received")) if talkers else ""
         if talkers:
             where = count(len(talkers), "connection")
             msg = (
                 f"{self.name} received bytes on {where}, expected none\n"
-                f"  #{talkers[0].index} received {show(first)}"
+                f"  #{talkers[0].index} received {first}"
             )
             raise MismatchError(msg)
 

@@ -106,6 +106,10 @@ class Descriptors:
         self.drop(offset)
         return taken
 
+    def shift(self, size: int) -> None:
+        """Have all leave so many bytes later."""
+        self._leaving = deque((offset + size, fds) for offset, fds in self._leaving)
+
     def drop(self, offset: int) -> None:
         """Close the copies that were to leave at an offset."""
         if self._leaving and self._leaving[0][0] == offset:

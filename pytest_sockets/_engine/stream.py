@@ -80,6 +80,7 @@ class Stream:
         self.sent = Signal()  # level: bytes the kernel took
         self.peer_end = Signal()  # finished by EOF, reset, or our own end
         self.ended = Signal()  # finished when our FIN is out
+        self.relief = Signal()  # level: faults that have acted
         self.descriptors = Descriptors() if sock.family == AF_UNIX else None
         self.credentials = None if self.descriptors is None else credentials_of(sock)
         self.faults: StreamFaults | None = None  # made with the first
@@ -91,8 +92,10 @@ class Stream:
         self._timer: Timer | None = None
         self._queue: deque[bytes | memoryview] = deque()
         self._queued = 0
+        self._inserted = 0, 0  # where a fault put something in, and how many
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
+        self._room = 0  # the receive buffer before faults stopped reading
         self._waits_for_room = False
         self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
         self._read_size = FIRST_READ
@@ -146,11 +149,17 @@ class Stream:
 
     # -- faults: with the endpoint's lock held
 
-    def add_fault(self, cause: Cause, *, is_new: bool = False) -> None:
-        """Have a fault of the endpoint act here at its moment."""
+    def begin_faults(self, causes: Sequence[Cause]) -> None:
+        """Have faults that were made before the stream act here at their moments."""
+        if causes:
+            self.faults = StreamFaults(self)
+            self.faults.begin(causes)
+
+    def add_fault(self, cause: Cause) -> None:
+        """Have a new fault of the endpoint act here at its moment."""
         if self._socket is not None:
             self.faults = self.faults or StreamFaults(self)
-            self.faults.add(cause, is_new=is_new)
+            self.faults.add(cause)
 
     def lift_fault(self, cause: Cause) -> None:
         """Have it act no more."""
@@ -174,13 +183,23 @@ class Stream:
         return self._engine.timer(deadline, action)
 
     def release(self) -> None:
-        """Send what a fault may let pass by now. From any thread."""
+        """Send what a fault may let pass by now. In the I/O thread."""
         with self._owner._lock:
-            if self._socket is not None:
+            if self._socket is None:
+                return
+            try:
                 self._flush()
+            except Exception as error:  # such as EMSGSIZE: whoever sent it has long returned
+                self.on_failure(error)
+
+    def release_soon(self) -> None:
+        """Send it in the I/O thread's next turn. From any thread."""
+        self._engine.post(self.release)
 
     def drop(self) -> None:
         """Forget what has not gone out."""
+        if self.faults is not None and self._queued:
+            self.faults.on_lost(self._queued)
         self._queue.clear()
         self._queued = 0
         self._closing = None
@@ -188,29 +207,41 @@ class Stream:
             self.descriptors.close_leaving()
 
     def insert(self, data: bytes) -> None:
-        """Send bytes before all that has not gone out yet."""
-        if not self.can_send:
+        """Send bytes before all that has not gone out yet, EOF included."""
+        if self._socket is None or self._eof_sent:
             return
-        self._queue.appendleft(data)
+        place, ahead = self._inserted
+        ahead = ahead if place == self.taken else 0  # what was inserted here before goes first
+        self._inserted = self.taken, ahead + 1
+        others = len(self._queue) - ahead
+        self._queue.insert(ahead, data)
         self._queued += len(data)
+        if self.descriptors is not None:
+            self.descriptors.shift(len(data))
         assert self.faults is not None, "a fault inserts"
         self.faults.on_queued(len(data), in_front=True)
-        if len(self._queue) == 1:
-            self._flush()
+        self._flush(keep=others)  # now: the next fault of this moment may drop what is queued
 
-    def shrink(self, size: int) -> int:
-        """Set the room for bytes that are not read yet (SO_RCVBUF), and return what it was."""
-        if self._socket is None:
-            return size
-        room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        return room // 2  # Linux doubles what it is given (socket(7))
+    def stop_reading(self, reason: object) -> None:
+        """Leave what comes in the kernel, also at the end, with as little room as it grants."""
+        assert self._socket is not None, "only an open stream reads"
+        if not self._is_stopped:
+            room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            self._room = room // 2  # Linux doubles what it is given (socket(7))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        self.pause_reading(reason, until_close=False)
+
+    def go_on_reading(self, reason: object) -> None:
+        """End a `stop_reading`."""
+        self.resume_reading(reason)
+        if self._socket is not None and not self._is_stopped:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
 
     # -- starting
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        if not self._pauses:
+        if self._socket is not None and not self._pauses:
             self._watch(self._interest | READ)  # what was written before may wait for room
             self._read()
 
@@ -243,9 +274,14 @@ class Stream:
             if not self._pauses and self.peer_ended is None:
                 self._watch(self._interest | READ)
 
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether a fault has stopped reading, at the end too."""
+        return bool(self._pauses) and not all(self._pauses.values())
+
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
-            if self._socket is None or self.peer_ended is not None:
+            if self._socket is None or self.peer_ended is not None or self._is_stopped:
                 return
             size = self._read_size
             try:
@@ -338,10 +374,13 @@ class Stream:
     def _take_rest(self) -> None:
         # A send that fails says nothing of the bytes that came before; the kernel still has them.
         for _ in range(LAST_TURNS):
-            if self._socket is None or self.peer_ended is not None:
+            if self._socket is None or self.peer_ended is not None or self._is_stopped:
                 return
             try:
-                data = self._recv(LARGE_READ)
+                size = LARGE_READ
+                if self.faults is not None and not self.has_messages:
+                    size = self.faults.readable(size, self._peek)
+                data = self._recv(size)
             except OSError:
                 return
             if not data:
@@ -376,9 +415,9 @@ class Stream:
         self._waits_for_room = True
         self._watch(self._interest | WRITE)
 
-    def _flush(self) -> None:
+    def _flush(self, *, keep: int = 0) -> None:
         descriptors = self.descriptors
-        while self._queue and self._socket is not None:
+        while len(self._queue) > keep and self._socket is not None:
             front = data = self._queue[0]
             if self.faults is not None:
                 data = self.faults.filtered(front)
@@ -400,7 +439,10 @@ class Stream:
                 return
             except OSError as error:
                 if error.errno in NOT_BROKEN:
-                    self._queued -= len(self._queue.popleft())
+                    lost = len(self._queue.popleft())
+                    self._queued -= lost
+                    if self.faults is not None:
+                        self.faults.on_lost(lost)
                     if descriptors is not None:
                         descriptors.drop(self.taken)
                     raise
@@ -420,11 +462,16 @@ class Stream:
             self.sent.advance(self.record.sent.size)
             if self.faults is not None:
                 self.faults.on_taken(taken)
+        if self._queue:
+            return
         if self._waits_for_room and self._socket is not None:
-            self._waits_for_room = False
-            self._watch(self._interest & ~WRITE)
-            if self.driver is not None and self._closing is None:
-                self.driver.on_drained(self)
+            if self.driver is not None and not self._engine.is_here():
+                self._watch(self._interest | WRITE)  # drivers run in the I/O thread
+            else:
+                self._waits_for_room = False
+                self._watch(self._interest & ~WRITE)
+                if self.driver is not None and self._closing is None:
+                    self.driver.on_drained(self)
         if not self._queue and self._closing is not None and self._may_end:
             closing, self._closing = self._closing, None
             closing()
@@ -462,8 +509,7 @@ class Stream:
         with self._owner._lock:
             if self._socket is not None:
                 self.driver = None
-                if all(self._pauses.values()):  # else a fault has stopped reading for good
-                    self._read(LAST_TURNS, to_the_end=True)
+                self._read(LAST_TURNS, to_the_end=True)
                 self._release()
             if self.descriptors is not None:
                 self.descriptors.close()
@@ -480,6 +526,8 @@ class Stream:
         with self._owner._lock:
             if self._socket is None:
                 return
+            if self.faults is not None:
+                self.faults.on_end()
             if self._queue or not self._may_end:
                 self._closing = closing
             else:
