@@ -209,7 +209,8 @@ def test_both_directions_through_a_proxy_are_swept(sweep: Sweep) -> None:
 
     sweep(talk, Close())
 
-    assert passed[:3] == [(b"cd", b"ab"), (b"", b"ab"), (b"c", b"ab")]
+    # A client that is left at once may have its request passed on, or not.
+    assert [reply for reply, _ in passed[:3]] == [b"cd", b"", b"c"]
     assert [request for _, request in passed[3:]] == [b"", b"a"]
 
 
