@@ -44,7 +44,7 @@ python_maximum_signature_line_length = 88
 
 # No intersphinx: the manual builds without a network. Names that are others' cannot be looked up,
 # and private bases of public classes have no entry of their own.
-_others = "|".join((*sorted(sys.stdlib_module_names), "pluggy", "_pytest", "pytest"))
+_others = "|".join((*sorted(sys.stdlib_module_names), "hypothesis", "pluggy", "_pytest", "pytest"))
 _others += r"|pytest_sockets\._\w+"
 nitpick_ignore_regex = [(r"py:.*", rf"({_others})(\..*)?")]
 

@@ -188,7 +188,8 @@ class Opening(Relay):
         conn._stream.driver = other
         conn._driven_by = Driven(other.title)
         self.join(other)
-        upstream._meet(conn._stream, self._index)
+        upstream._meet(conn._stream, self._index)  # before the first byte
+        self.catch_up()
         conn._stream.start()
 
     def _refuse(self, error: OSError | UnsupportedError) -> None:

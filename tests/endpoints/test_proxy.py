@@ -26,6 +26,7 @@ from pytest_sockets import (
 from pytest_sockets._endpoints.proxy_sides import _is_same
 from pytest_sockets._endpoints.relaying import BOUND
 from pytest_sockets._engine.stream import LARGE_READ
+from pytest_sockets.faults import AfterSent, Close
 from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "unix"]
@@ -563,3 +564,18 @@ def test_a_closed_factory_opens_no_proxy(sockets: Sockets) -> None:
     sockets.close()
     with pytest.raises(EndpointClosedError, match="these sockets are closed"):
         sockets.tcp_proxy(("127.0.0.1", 9))
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2])
+def test_a_fault_of_requests_meets_what_came_before_the_upstream_was_there(
+    sockets: Sockets, sent: int
+) -> None:
+    with listening() as listener:
+        proxy = sockets.tcp_proxy(listener.getsockname())
+        fault = proxy.fault(Close(), at=AfterSent(sent), direction="request")
+        with held_up(proxy):
+            client = socket.create_connection(proxy.address, timeout=PATIENCE)
+            client.sendall(b"abc")
+        with client, accept(listener) as server:
+            assert read_to_eof(server) == b"abc"[:sent]
+            assert fault.hits == 1
