@@ -71,18 +71,14 @@ def test_all_is_well(server):
     assert ask(server.address) == b"hello"
 
 
-def test_the_connection_is_refused(tcp_server):
-    tcp_server.close()
-
+def test_the_connection_is_refused(refused_address):
     with pytest.raises(ConnectionRefusedError):
-        ask(tcp_server.address)
+        ask(refused_address.address)
 
 
-def test_the_queue_is_full_and_connecting_hangs():
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        with socket.create_connection(full.getsockname()):
-            with pytest.raises(TimeoutError):
-                ask(full.getsockname(), timeout=0.1)
+def test_the_queue_is_full_and_connecting_hangs(blackhole_address):
+    with pytest.raises(TimeoutError):
+        ask(blackhole_address.address, timeout=0.1)
 
 
 def test_it_connects_and_nothing_comes(silent_server):
