@@ -23,9 +23,6 @@ from pytest_sockets._wire.script import Step
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.script import Player
 
-GRACE = 1.0
-"""Seconds after the last step was written in which another may follow: a connection can be there
-before its script, and have sent more than the steps so far expect."""
 FOREVER = math.inf
 
 
@@ -91,9 +88,12 @@ def _has_step(player: Player) -> Steps[bool]:
         if player.unread and (yield from _by_rule(player, None)):
             continue
         if script._is_strict and player.unread and script._plan.steps:
-            if is_complete or age >= GRACE:
+            # Another step may follow: a connection can be there before its script is all written,
+            # and have sent more than the steps so far expect.
+            grace = conn._endpoint._deadline(script._timeout).timeout
+            if is_complete or age >= grace:
                 raise surplus(player)
-            yield Wait(Deadline(GRACE - age), written, end)
+            yield Wait(Deadline(grace - age), written, end)
         elif conn._stream.peer_ended or conn._stream.ended.level:
             yield Wait(Deadline(FOREVER), written, end)
         else:
