@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+from pytest_sockets.faults import AfterSent, BeforeSend, Close, Reset, Stall
+
 
 class Store(socketserver.StreamRequestHandler):
     """Keeps values by their names: `SET name Ann` is answered by `OK`, `GET name` by `Ann`."""
@@ -124,3 +126,39 @@ def test_the_store_is_down(tcp_proxy, sockets):
 
     proxy.client.wait_closed(1)
     assert "upstream not reached: Connection refused" in proxy.transcript[-2].note
+
+
+def test_a_reply_is_lost_on_the_way(tcp_proxy, store_address):
+    proxy = tcp_proxy(store_address)
+    proxy.fault(Close(), at=BeforeSend(), times=1)
+
+    with Client(proxy.address) as client:
+        with pytest.raises(ConnectionError, match="the store has gone"):
+            client.ask("SET name Ann")
+
+    with Client(proxy.address) as client:  # the store has the value, though nobody was told
+        assert client.ask("GET name") == "Ann"
+
+
+def test_a_request_is_cut_on_the_way(tcp_proxy, store_address):
+    proxy = tcp_proxy(store_address)
+    proxy.fault(Reset(), at=AfterSent(5), direction="request")
+
+    with Client(proxy.address) as client:
+        with pytest.raises(ConnectionError):
+            client.ask("SET name Ann")
+
+    proxy.upstream.assert_sent(b"SET n")
+
+
+def test_the_network_hangs_for_a_while(tcp_proxy, store_address):
+    proxy = tcp_proxy(store_address)
+
+    with Client(proxy.address) as client:
+        client.sock.settimeout(0.2)
+        with proxy.fault(Stall()):
+            with pytest.raises(TimeoutError):
+                client.ask("SET name Ann")
+
+    with Client(proxy.address) as client:
+        assert client.ask("GET name") == "Ann"
