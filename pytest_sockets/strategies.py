@@ -16,13 +16,11 @@ from pytest_sockets.faults import AfterSent, Close, Effect, HalfClose, Reset, Sl
 try:
     from hypothesis import strategies as st
 except ModuleNotFoundError as error:
-    if error.name != "hypothesis":
-        raise
     msg = (
         "pytest_sockets.strategies needs Hypothesis, which is not installed: "
         "pip install 'pytest-sockets[hypothesis]'"
     )
-    raise ModuleNotFoundError(msg, name="hypothesis") from None
+    raise ModuleNotFoundError(msg, name="hypothesis") from error
 
 __all__ = ["chunkings", "fault_schedules"]
 
@@ -40,7 +38,7 @@ def chunkings(data: bytes) -> st.SearchStrategy[list[bytes]]:
     """Return a strategy of lists of pieces that are `data` together, none of them empty.
 
     They are for `send_apart`, or for a parser that is fed by hand. A failing one shrinks towards
-    few cuts, near the beginning; one piece is the simplest.
+    few cuts; one piece is the simplest.
 
     Args:
         data: what is cut; not empty.
@@ -61,13 +59,12 @@ def chunkings(data: bytes) -> st.SearchStrategy[list[bytes]]:
         return st.just([content])
     some = st.frozensets(st.integers(1, size - 1))
     # By chance alone each byte apart would hardly ever come, and it finds the most. So nearly every
-    # place is drawn to be cut, and shrinking takes back those that do not matter. The list is read
-    # from its end, as a list is the simpler the later in it something is.
+    # place is drawn to be cut, and shrinking takes back those that do not matter.
     width = -(-(size - 1) // STRETCHES)
     number = -(-(size - 1) // width)
 
     def apart(drawn: list[int]) -> list[int]:
-        starts = [1 + at * width for at, is_cut in enumerate(reversed(drawn)) if is_cut]
+        starts = [1 + at * width for at, is_cut in enumerate(drawn) if is_cut]
         return [place for start in starts for place in range(start, min(start + width, size))]
 
     nearly_all = st.lists(st.integers(0, 255), min_size=number, max_size=number).map(apart)

@@ -248,10 +248,11 @@ def test_skip(sweep):
 
 
 def test_what_fails_after_the_sweep_has_the_wire_of_the_whole_run(run_told: Inner) -> None:
-    result = run_told(GOOD + "    raise LookupError('behind it')\n")
-    text = normal(result.stdout.str())
-    assert text.count("tcp_server  tcp 127.0.0.1:PORT") == 1
-    assert "#0 sent        7" in text
+    result = run_told(BAD + "    raise LookupError('behind it')\n")
+    *runs, last = normal(result.stdout.str()).split("tcp_server  tcp 127.0.0.1:PORT")
+    assert len(runs) == 1 + 2
+    assert "#0 sent        7" in last
+    assert "FAULT" not in last
 
 
 def test_exitfirst_ends_the_sweep(run_plain: Inner) -> None:
