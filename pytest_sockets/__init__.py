@@ -32,7 +32,8 @@ from pytest_sockets._endpoints.servers import (
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
 from pytest_sockets._endpoints.streams import StreamEndpoint
-from pytest_sockets._engine.peer import PeerCredentials, PeerState
+from pytest_sockets._endpoints.sweep import Sweep
+from pytest_sockets._engine.peer import PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
     EndpointError,
@@ -42,7 +43,8 @@ from pytest_sockets._wire.errors import (
     UnsupportedError,
     WaitTimeout,
 )
-from pytest_sockets._wire.events import Address, Datagram, Event
+from pytest_sockets._wire.events import Address, Datagram, Event, PeerCredentials
+from pytest_sockets._wire.sweeps import cuts, splits
 
 __all__ = [
     "Address",
@@ -76,6 +78,7 @@ __all__ = [
     "SocketsError",
     "StreamEndpoint",
     "StreamServer",
+    "Sweep",
     "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
@@ -85,6 +88,8 @@ __all__ = [
     "UnsupportedError",
     "WaitTimeout",
     "capabilities",
+    "cuts",
+    "splits",
 ]
 
 for _name in __all__:

@@ -1,7 +1,8 @@
 """What can go wrong on a connection, and when: effects and moments, for `endpoint.fault`.
 
 All are frozen values that compare equal, and whose `repr` is how they are written; pytest shows it
-in a parametrised test's id. An effect says what happens on the wire, a moment says when.
+in a parametrised test's id. An effect says what happens on the wire, a moment says when; `cuts` and
+`splits` give every place of a reply.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar, Literal, TypeAlias, final
 
 from pytest_sockets._wire.framing import amount_of, count_of, positive
 from pytest_sockets._wire.matching import as_bytes
+from pytest_sockets._wire.sweeps import cuts, splits
 
 __all__ = [
     "AfterReceived",
@@ -40,6 +42,8 @@ __all__ = [
     "Truncate",
     "Unreachable",
     "WrongSource",
+    "cuts",
+    "splits",
 ]
 
 Carrier: TypeAlias = Literal["stream", "datagram"]

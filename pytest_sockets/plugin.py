@@ -22,6 +22,7 @@ from pytest_sockets import (
     SilentServer,
     SocketPair,
     Sockets,
+    Sweep,
     TCPProxy,
     TCPServer,
     UDPEchoServer,
@@ -30,6 +31,7 @@ from pytest_sockets import (
     UnixServer,
     UnsupportedError,
     _settings,
+    _sweeping,
 )
 from pytest_sockets._endpoints import handlers, registry
 from pytest_sockets._endpoints.addresses import HeldAddress
@@ -126,7 +128,7 @@ class SocketsPlugin:
         _drop_hint(report)
         style = _report_style(self._config)
         if report.failed and attempt is not None and style != "off":
-            endpoints = attempt.endpoints()
+            endpoints = (attempt.part or attempt).endpoints()
             if endpoints:
                 title = f"sockets: {item.name} (seed {_seed(item)})"
                 content = section.text(endpoints, with_bytes=style == "full")
@@ -157,6 +159,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SETTINGS] = _settings_of(config)
     _report_style(config)
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
+    config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
 
 def _phase(attempt: Attempt) -> Generator[None, None, None]:
@@ -377,6 +380,13 @@ def raw_client(_sockets: Sockets) -> Callable[..., Connection]:
 
 
 @pytest.fixture
+def sweep(request: pytest.FixtureRequest, _sockets: Sockets) -> Sweep:
+    """A function that runs a conversation once for each byte that something can go wrong at."""
+    item = cast("pytest.Item", cast("Any", request).node)
+    return _sweeping.ToldSweep(request, _sockets, item.stash[ATTEMPT])
+
+
+@pytest.fixture
 def tcp_proxy(_sockets: Sockets) -> Callable[..., TCPProxy]:
     """A function that puts a TCP proxy before a real server and returns it; both sides recorded."""
     return _sockets.tcp_proxy
@@ -391,6 +401,7 @@ FIXTURES = frozenset(
         "reserved_port",
         "silent_server",
         "sockets",
+        "sweep",
         "tcp_proxy",
         "tcp_server",
         "tcp_socket_pair",

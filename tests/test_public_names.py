@@ -47,6 +47,7 @@ NAMES = [
     "SocketsError",
     "StreamEndpoint",
     "StreamServer",
+    "Sweep",
     "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
@@ -56,6 +57,8 @@ NAMES = [
     "UnsupportedError",
     "WaitTimeout",
     "capabilities",
+    "cuts",
+    "splits",
 ]
 
 FAULTS = [
@@ -96,6 +99,7 @@ FIXTURES = [
     "reserved_port",
     "silent_server",
     "sockets",
+    "sweep",
     "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
@@ -130,7 +134,7 @@ def test_nothing_else_looks_public() -> None:
 
 
 def test_the_public_names_of_faults_are_these() -> None:
-    assert faults.__all__ == FAULTS
+    assert faults.__all__ == [*FAULTS, "cuts", "splits"]
     values = {
         name
         for name, value in vars(faults).items()
@@ -191,7 +195,7 @@ def test_most_classes_have_members_to_tell_of() -> None:
 
 @pytest.mark.parametrize("face", FACES)
 def test_an_awaitable_twin_is_told_also_on_its_object(face: type[Face]) -> None:
-    twins = [name for name, value in vars(face).items() if isinstance(value, Twin)]
+    twins = [name for name, value in members(face) if isinstance(value, Twin)]
     assert twins
     assert [name for name in twins if not is_told(getattr(face(None), name))] == []
 

@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+from pytest_sockets.faults import AfterReceived, Reset
+
 
 class Store:
     """A client that connects when it has to, and once again where it has lost the connection."""
@@ -65,6 +67,18 @@ def test_the_server_is_started_again(server, store):
 
     assert store.get("name") == "Ann"
     server.assert_connections(2)
+
+
+def test_the_third_attempt_succeeds(server, store):
+    server.fault(Reset(), at=AfterReceived(b"GET"), times=2)
+
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            store.get("name")
+        store.close()
+
+    assert store.get("name") == "Ann"
+    server.assert_connections(3)
 
 
 def test_an_open_connection_is_used_on(server, store):

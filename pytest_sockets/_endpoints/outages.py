@@ -34,7 +34,8 @@ class Outages(Endpoint):
 
         A client that had connected before is still accepted and served; who connects at this very
         moment is either served or gets ECONNREFUSED or ECONNRESET. Scripts, handlers and rules stay
-        for the time after `up`. Idempotent: a server that is down stays down.
+        for the time after `up`. Idempotent: a server that is down stays down. A problem of the
+        server is raised instead.
 
         Args:
             reset: whether to end all open connections too, with RST. A script or handler ends with
@@ -42,8 +43,7 @@ class Outages(Endpoint):
 
         Raises:
             EndpointClosedError: the server is closed.
-            UnsupportedError: it is of a family that has no other address than the one it has:
-                only TCP and AF_UNIX servers can go down.
+            UnsupportedError: it is neither a TCP nor an AF_UNIX server.
             OSError: there is no descriptor left, or an AF_UNIX path was removed or replaced.
         """
         __tracebackhide__ = True
@@ -59,7 +59,8 @@ class Outages(Endpoint):
     def up(self) -> None:
         """Serve again, at the same address: when this returns, `connect` works. Does not block.
 
-        Idempotent: nothing happens to a server that is not down.
+        Idempotent: nothing happens to a server that is not down. A problem of the server is raised
+        instead.
 
         Raises:
             EndpointClosedError: the server is closed.

@@ -29,7 +29,6 @@ from pytest_sockets._wire.record import merged
 from pytest_sockets._wire.rendering import count, show
 from pytest_sockets.faults import Effect, Moment
 
-Upstream: TypeAlias = "Address | os.PathLike[str] | StreamServer | TCPProxy"
 Way: TypeAlias = Literal["request", "reply"]
 
 SHOWN = 8
@@ -57,7 +56,8 @@ class TCPProxy(Placed):
 
     Where the upstream cannot be reached within the default timeout, the client's connection is
     reset, and a note in both transcripts says why. A client that asked the upstream itself would be
-    refused; here the kernel has accepted it before the proxy knows, and nothing comes nearer.
+    refused; here the kernel has accepted it before the proxy can know, and a reset is the nearest
+    that can be had. The client sees it when it connects, or when it first reads or writes.
 
     Whatever the client and the upstream do is no problem of the proxy. What the test ends on one
     side with `close()` or `reset()` of a connection ends the same way on the other side.
@@ -194,7 +194,6 @@ class TCPProxy(Placed):
         side: StreamEndpoint = self._upstream if direction == "request" else self._client
         deadline = side._deadline(timeout)
         ends = [(endpoint._over(), 1.0) for endpoint in self.endpoints]
-        yield from side._settle()
         claims: dict[int, Contains] = {}
         late = False
         while True:
@@ -296,6 +295,10 @@ class TCPProxy(Placed):
             ]
         )
         raise WaitTimeout(msg)
+
+
+Upstream: TypeAlias = Address | os.PathLike[str] | StreamServer | TCPProxy
+"""What may stand behind a proxy."""
 
 
 class AsyncProxyFace(Face):

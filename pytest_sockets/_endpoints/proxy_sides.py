@@ -18,10 +18,11 @@ from pytest_sockets._endpoints.streams import StreamEndpoint
 from pytest_sockets._engine.binding import plain
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.connecting import Connector
-from pytest_sockets._engine.engine import Engine, Task
+from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Driver, Lock
 from pytest_sockets._engine.shells import run_async
 from pytest_sockets._engine.stream import Stream
+from pytest_sockets._engine.tasks import Tasks
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import SocketsError, UnsupportedError
 from pytest_sockets._wire.events import Address
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What a socket is refused with for a lack on our side, which says nothing of the upstream."""
-ANY_HOST = frozenset({"0.0.0.0", "::"})
+REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a connection to no address in particular goes."""
 
 
 class UpstreamSide(StreamEndpoint):
@@ -132,7 +134,7 @@ class Opening(Relay):
         self.connector = Connector(side.candidates)
         self._side = side
         self._index = conn.index
-        self._task: Task | None = None
+        self._tasks: Tasks | None = None
 
     def on_open(self, stream: Stream) -> None:
         """Begin to connect to the upstream."""
@@ -143,7 +145,8 @@ class Opening(Relay):
         side.opening.add(self)
         # A context of its own: it may be begun in that of a task which pumps, and ends before.
         name = f"{side.upstream.name} connection {self._index}"
-        self._task = side._engine.spawn(self._open(), name, Context())
+        self._tasks = Tasks(side._engine, Context(), self._fail)
+        self._tasks.start(self._open(), name)
 
     def on_over(self, stream: Stream, *, by_reset: bool) -> None:
         """End the upstream's connection in the same way, or give it up."""
@@ -153,8 +156,11 @@ class Opening(Relay):
     def cancel(self) -> None:
         """Stop connecting. With the lock held, as for the others."""
         self._side.opening.discard(self)
-        if self._task is not None:
-            self._task.cancel()
+        if self._tasks is not None:
+            self._side._engine.post(self._tasks.cancel)
+
+    def _fail(self, error: BaseException) -> None:
+        self._side.upstream._add_problem(error)
 
     async def _open(self) -> None:
         side = self._side
@@ -170,7 +176,7 @@ class Opening(Relay):
             side.upstream._fail(error)
 
     def _join(self, sock: _socket.socket, peer: Address | None) -> None:
-        self._task = None
+        self._tasks = None
         upstream = self._side.upstream
         if self.stream.driver is not self or upstream.is_closed or upstream._problems:
             self._side.opening.discard(self)
@@ -182,11 +188,12 @@ class Opening(Relay):
         conn._stream.driver = other
         conn._driven_by = Driven(other.title)
         self.join(other)
-        upstream._meet(conn._stream, self._index)
+        upstream._meet(conn._stream, self._index)  # before the first byte
+        self.catch_up()
         conn._stream.start()
 
     def _refuse(self, error: OSError | UnsupportedError) -> None:
-        self._task = None
+        self._tasks = None
         self._side.opening.discard(self)
         upstream = self._side.upstream
         if self.stream.driver is not self or upstream.is_closed:
@@ -208,4 +215,7 @@ def _is_same(ours: Address, target: Address | None) -> bool:
     """Whether a connection to a target would reach what listens on our address."""
     if not isinstance(target, tuple) or not isinstance(ours, tuple) or ours[1] != target[1]:
         return False
-    return ours[0] == target[0] or not ANY_HOST.isdisjoint((ours[0], target[0]))
+    host = str(target[0])
+    host = REACHED.get(host, host)
+    is_loopback = host == "::1" or host.startswith("127.")
+    return host == ours[0] or (ours[0] in REACHED and is_loopback)

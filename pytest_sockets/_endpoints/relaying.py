@@ -24,13 +24,16 @@ class Relay:
         self._passed = 0  # bytes of what was received
 
     def join(self, other: Relay) -> None:
-        """Pass on from now on, what has come already first. With the lock held."""
+        """Pass on to another from now on. With the lock held."""
         self.other, other.other = other, self
+
+    def catch_up(self) -> None:
+        """Pass on what has come before there was another. With the lock held."""
         stream = self.stream
         stream.resume_reading(REASON)
         self._pass(stream.record.received.read())
-        if stream.peer_ended == "eof":
-            other.stream.send_eof()
+        if stream.peer_ended == "eof" and self.other is not None:
+            self.other.stream.send_eof()
 
     def on_open(self, stream: Stream) -> None:
         """Wait for what comes."""

@@ -24,6 +24,7 @@ from pytest_sockets._engine.binding import (
 )
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.connecting import Connector
+from pytest_sockets._engine.credentials import ask_for_credentials
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.events import Address
@@ -152,7 +153,8 @@ class SocketPair(SingleStream):
 class DatagramPair(DatagramEndpoint):
     """A connected pair of AF_UNIX datagram sockets; the peer is the pair itself.
 
-    ``sock, peer = pair`` works. Both ends are closed with it.
+    ``sock, peer = pair`` works. Both ends are closed with it. Neither has a name, until the test
+    sends: then the kernel gives its end an abstract one (unix(7): SO_PASSCRED).
     """
 
     kind = "unix_datagram_pair"
@@ -198,6 +200,7 @@ def _unix_pair(type: str) -> tuple[_socket.socket, PlainSocket]:
         refuse(error, f"AF_UNIX {type} pair")
         raise
     ours.setblocking(False)
+    ask_for_credentials(ours)
     plain_end = PlainSocket(socket.AF_UNIX, PAIR_TYPES[type], 0, fileno=theirs.detach())
     return ours, plain_end
 

@@ -252,7 +252,8 @@ class Sockets:
             name=name or self._number(TCPProxy.kind),
             settings=self._settings,
         )
-        self._endpoints += proxy.endpoints
+        for side in proxy.endpoints:
+            self._keep(side)
         return proxy
 
     # -- datagrams
@@ -371,7 +372,7 @@ class Sockets:
         conn = yield from open_connection(
             address, family=family, timeout=timeout, name=name, settings=self._settings
         )
-        self._endpoints.append(conn.endpoint)
+        self._keep(conn.endpoint)
         return conn
 
     def gate(self, *, name: str | None = None) -> Gate:
@@ -504,8 +505,12 @@ class Sockets:
         self._check_open()
         kind: str = getattr(cls, "kind", "endpoint")
         endpoint = cls(name=name or self._number(kind), settings=self._settings, **options)
-        self._endpoints.append(endpoint)
+        self._keep(endpoint)
         return endpoint
+
+    def _keep(self, endpoint: Endpoint) -> None:
+        """Close it with the others. Nobody has it yet."""
+        self._endpoints.append(endpoint)
 
     def _hold(self, cls: Callable[..., A], name: str | None, **options: Any) -> A:
         self._check_open()

@@ -20,7 +20,7 @@ from pytest_sockets._wire.errors import (
 )
 from pytest_sockets._wire.events import Address, Event
 from pytest_sockets._wire.framing import Frame
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show_log
 from pytest_sockets._wire.spool import ByteLog
 
 
@@ -123,6 +123,15 @@ class StreamView:
     def _log(self) -> ByteLog:
         return self._stream.record.received
 
+    @property
+    def _unread(self) -> int:
+        """How many bytes have come and were not consumed."""
+        return self._log.size - self._consumed
+
+    def _show_unread(self) -> str:
+        """Return the beginning of them, for a message."""
+        return show_log(self._log, self._consumed)
+
     def _bytes(self, direction: Direction) -> ByteLog:
         """Return the bytes of one direction."""
         record = self._stream.record
@@ -197,10 +206,9 @@ class StreamView:
                     return b""
                 self._check_readable(f"{name} wanted {frame.wanted}")
             if late:
-                unread = log.read(self._consumed)
                 msg = (
                     f"{self._label}: {name} waited {deadline} for {frame.wanted}\n"
-                    f"  unread so far: {show(unread)} ({count(len(unread), 'byte')})"
+                    f"  unread so far: {self._show_unread()} ({count(self._unread, 'byte')})"
                 )
                 raise WaitTimeout(msg)
             late = yield from self._endpoint._waited(deadline, (self._stream.received, offset))
@@ -242,11 +250,11 @@ class StreamView:
         over = self._why_over("received")
         if over is None:
             return
-        unread = self._log.read(self._consumed)
         if self._endpoint.is_closed and self._stream.peer_ended is None:
             self._endpoint._raise_closed()
         tail = f", but {over}" if wanted else over
-        rest = f"; unread: {show(unread)} ({count(len(unread), 'byte')})" if unread else ""
+        unread = count(self._unread, "byte")
+        rest = f"; unread: {self._show_unread()} ({unread})" if self._unread else ""
         msg = f"{self._label}: {wanted}{tail}{rest}"
         if self._stream.peer_ended is None:
             raise EndpointClosedError(msg)

@@ -20,7 +20,7 @@ from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.matching import MISSING, claim
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show_log
 
 
 class StreamEndpoint(Faulty):
@@ -47,7 +47,7 @@ class StreamEndpoint(Faulty):
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """All connections so far, taken or not; each stays readable after its end."""
+        """All connections so far, in order; each stays readable after its end."""
         __tracebackhide__ = True
         self._sync()
         with self._lock:
@@ -55,7 +55,7 @@ class StreamEndpoint(Faulty):
 
     @verb
     def wait_connections(self, n: int, *, timeout: float | None = None) -> Steps[None]:
-        """Wait until at least `n` connections have arrived since the start."""
+        """Wait until there have been at least `n` connections since the start."""
         yield from self._wait_count(
             "connection", self._arrived, lambda: len(self._connections), n, timeout
         )
@@ -99,13 +99,13 @@ class StreamEndpoint(Faulty):
 
     @property
     def received(self) -> bytes:
-        """All bytes received so far, connections in order of accept."""
+        """All bytes received so far, one connection after the other."""
         __tracebackhide__ = True
         return self._joined("received")
 
     @property
     def sent(self) -> bytes:
-        """All bytes sent so far, connections in order of accept."""
+        """All bytes sent so far, one connection after the other."""
         __tracebackhide__ = True
         return self._joined("sent")
 
@@ -134,12 +134,12 @@ class StreamEndpoint(Faulty):
         self._raise_problem()
         with self._lock:
             talkers = self._carriers("received")
-            first = talkers[0]._bytes("received").read() if talkers else b""
+            first = show_log(talkers[0]._bytes("received")) if talkers else ""
         if talkers:
             where = count(len(talkers), "connection")
             msg = (
                 f"{self.name} received bytes on {where}, expected none\n"
-                f"  #{talkers[0].index} received {show(first)}"
+                f"  #{talkers[0].index} received {first}"
             )
             raise MismatchError(msg)
 

@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import Any, cast
 
+from pytest_sockets._engine.credentials import ask_for_credentials
 from pytest_sockets._engine.holders import holder_of
 from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.events import Address
@@ -63,6 +64,7 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
         raise OSError(error.errno, f"{error.strerror}: {what}") from None
     if not NONBLOCK:
         sock.setblocking(False)
+    ask_for_credentials(sock)
     return sock
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import _socket
 import errno
-from collections.abc import Callable
+import socket
+from array import array
+from collections.abc import Callable, Sequence
 
 from pytest_sockets._engine.binding import LOOPBACK, message_size, plain
 from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
+from pytest_sockets._wire.rendering import count
 
 LARGEST_UDP = 64 * 1024
 """UDP ends at 65,507 bytes of payload (udp(7)). Other families end at the sender's buffer, so the
@@ -39,6 +43,7 @@ class DatagramSocket:
     ) -> None:
         self.record = record
         self.family = sock.family
+        self.descriptors = Descriptors() if sock.family == socket.AF_UNIX else None
         self._arrived = arrived  # level: datagrams of all sockets of the endpoint
         self._owner = owner
         self._engine = engine
@@ -67,17 +72,25 @@ class DatagramSocket:
         with self._owner._lock:
             self._release()
 
-    def send(self, data: bytes, to: Address | None) -> None:
-        """Send one datagram; `None` sends on a connected socket. Raises the plain `OSError`."""
+    def send(self, data: bytes, to: Address | None, fds: Sequence[int] = ()) -> None:
+        """Send one datagram, and descriptors with it, which is for AF_UNIX only.
+
+        `None` sends on a connected socket. Raises the plain `OSError`.
+        """
         with self._owner._lock:
             if self._socket is None:
                 raise OSError(errno.EBADF, "the endpoint is closed")
             time = CLOCK.stamp()
-            if to is None:
+            if fds:
+                beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))]
+                self._socket.sendmsg([data], beside, 0, to)
+            elif to is None:
                 self._socket.send(data)
             else:
                 self._socket.sendto(data, to)
             self.record.add_datagram(time, data, to, sent=True)
+            if fds:
+                self.record.annotate(f"with {count(len(fds), 'descriptor')}")
 
     def stop(self) -> None:
         """Take what is queued already, and close."""
@@ -86,19 +99,28 @@ class DatagramSocket:
                 self._on_datagram = None
                 self._receive(LAST_TURN)
                 self._release()
+            if self.descriptors is not None:
+                self.descriptors.close()
 
     def abandon(self) -> None:
         """Close our number in a forked child, without a word to the parent's epoll."""
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
+        if self.descriptors is not None:
+            self.descriptors.close()
 
     def _receive(self, most: int) -> None:
         taken = 0
+        record, descriptors, sender = self.record, self.descriptors, None
         while self._socket is not None and taken != most:
             try:
                 size = LARGEST_UDP if self._is_udp else message_size(self._socket)
-                data, address = self._socket.recvfrom(size)
+                if descriptors is None:
+                    data, address = self._socket.recvfrom(size)
+                else:
+                    number = record.received_chunks
+                    data, address, sender = descriptors.recv_from(self._socket, size, number)
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:
@@ -107,7 +129,9 @@ class DatagramSocket:
                 continue
             source = plain(self.family, address)
             taken += 1
-            self.record.add_datagram(CLOCK.stamp(), data, source, sent=False)
+            record.add_datagram(CLOCK.stamp(), data, source, sent=False, sender=sender)
+            if descriptors is not None:
+                descriptors.note(record, self._owner)
             self._arrived.advance(self._arrived.level + 1)
             if self._on_datagram is not None:
                 self._on_datagram(self, data, source)

@@ -36,7 +36,6 @@ def rebind_inet(sock: _socket.socket, leave: Leave) -> _socket.socket:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             bridge.bind(address)
             leave()
-            bridge.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
             fresh.bind(address)
             # Else everybody who has the option too could bind there until we listen again.
             fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

@@ -14,13 +14,13 @@ from typing import Literal, TypeAlias
 
 from pytest_sockets._engine.binding import message_size
 from pytest_sockets._engine.clock import CLOCK, Deadline
+from pytest_sockets._engine.credentials import credentials_of
 from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine, Timer
 from pytest_sockets._engine.parties import Driver, Owner
 from pytest_sockets._engine.peer import (
     PeerState,
     Sight,
-    credentials_of,
     outgoing,
     sight_of_peer,
     state_of_peer,
@@ -28,7 +28,6 @@ from pytest_sockets._engine.peer import (
 from pytest_sockets._engine.selector import READ, WRITE
 from pytest_sockets._engine.stream_faults import Cause, StreamFaults
 from pytest_sockets._engine.waiting import Signal
-from pytest_sockets._wire.errors import EndpointError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
 from pytest_sockets._wire.rendering import count
@@ -241,7 +240,7 @@ class Stream:
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        if not self._pauses:
+        if self._socket is not None and not self._pauses:
             self._watch(self._interest | READ)  # what was written before may wait for room
             self._read()
 
@@ -327,7 +326,7 @@ class Stream:
     def _take(self, data: bytes) -> None:
         self.record.add_received(CLOCK.stamp(), data)
         if self.descriptors is not None:
-            self._note_descriptors(self.descriptors)
+            self.descriptors.note(self.record, self._owner)
         if not self.received.level:
             self._owner._on_first(self, sent=False)
         self.received.advance(self.record.received.size)
@@ -335,16 +334,6 @@ class Stream:
             self.faults.on_received()
         if self.driver is not None:
             self.driver.on_data(self, data)
-
-    def _note_descriptors(self, descriptors: Descriptors) -> None:
-        if descriptors.fresh:
-            self.record.annotate(f"with {count(descriptors.fresh, 'descriptor')}")
-        if descriptors.cut:
-            msg = (
-                "descriptors were sent to it that the kernel could not hand over (MSG_CTRUNC): "
-                "this process has too many open files; raise `ulimit -n`, or close some"
-            )
-            self._owner._fail(EndpointError(msg))
 
     def _take_eof(self) -> None:
         self.peer_ended = "eof"

@@ -66,7 +66,7 @@ class Tap:
         self._on_over = on_over
         self._at_work = engine.at_work
         self._at_work.add(self)
-        self.tasks = Tasks(engine.loop, context, self.take_error, self._check_over)
+        self.tasks = Tasks(engine, context, self.take_error, self._check_over)
         self.transport = StreamTransport(stream, owner._lock, self._wake, self._call)
         self.writer: asyncio.StreamWriter | None = None
         self._inbox: deque[bytes | memoryview] = deque()

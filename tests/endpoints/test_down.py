@@ -29,7 +29,7 @@ from pytest_sockets import (
     UnixServer,
     UnsupportedError,
 )
-from pytest_sockets._engine import rebinding
+from pytest_sockets._engine import listener, rebinding
 from stream_ends import PATIENCE, family_of, plain_client, read_to_eof
 from threads import eager_threads
 
@@ -352,7 +352,7 @@ def test_all_addresses_go_down_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
         assert notes(server) == []
 
 
-@pytest.mark.parametrize("step", ["bind", "leave"])
+@pytest.mark.parametrize("step", ["no bridge", "no heir", "bind"])
 def test_a_rebinding_that_fails_changes_nothing(
     inet_server: StreamServer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -363,17 +363,71 @@ def test_a_rebinding_that_fails_changes_nothing(
 
     def fail(sock: Any) -> Any:
         made.append(sock)
-        if len(made) == {"bind": 1, "leave": 2}[step]:
+        if len(made) == {"no bridge": 1, "no heir": 2}.get(step):
             raise OSError(errno.EMFILE, "no more")
-        return like(sock)
+        fresh = like(sock)
+        if step == "bind":
+            fresh.bind((sock.getsockname()[0], 0))  # then it cannot be bound again
+        return fresh
 
     monkeypatch.setattr(rebinding, "_like", fail)
-    with pytest.raises(OSError, match="no more"):
+    with pytest.raises(OSError, match=r"no more|Invalid argument"):
         server.down()
     assert len(os.listdir("/proc/self/fd")) == before
     assert not is_refused(server)
-    assert not can_bind(server.addresses[0], "reuseport")
+    for how in OPTIONS:
+        assert not can_bind(server.addresses[0], how)
     server.check()
+
+
+@pytest.mark.usefixtures("forgiven")
+def test_a_port_that_is_lost_is_a_problem(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = sockets.tcp_server()
+    made: list[Any] = []
+    like = rebinding._like
+
+    def bound(sock: Any) -> Any:
+        made.append(like(sock))
+        if len(made) == 2:
+            made[1].bind((sock.getsockname()[0], 0))
+        return made[-1]
+
+    monkeypatch.setattr(rebinding, "_like", bound)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="Invalid argument"):
+        server.down()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    with pytest.raises(EndpointError, match=r"tcp_server failed on its own side: .* Invalid arg"):
+        server.up()
+
+
+def test_nobody_forks_while_the_address_changes_hands() -> None:
+    with TCPServer(settings=PATIENT) as server:
+        held: list[bool] = []
+
+        def look(sock: Any, leave: Callable[[], None]) -> Any:
+            held.append(listener.ACCEPTING._is_owned())  # type: ignore[attr-defined]  # CPython's own
+            return rebinding.rebind_inet(sock, leave)
+
+        server._place_.rebind = look
+        server.down()
+        assert held == [True]
+
+
+def test_ipv6_heirs_have_the_options_of_their_listener() -> None:
+    with StreamServer(host="::", settings=PATIENT) as server:
+        server.down()
+        server.up()
+        with pytest.raises(ConnectionRefusedError):  # it is of IPv6 only
+            plain_client(("127.0.0.1", server.port))
+        with plain_client(("::1", server.port)):
+            sock = server.accept()._stream._socket
+            assert sock is not None
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+            assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
 
 
 def test_a_family_without_ports_and_paths_cannot_go_down(sockets: Sockets) -> None:

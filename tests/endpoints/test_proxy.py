@@ -12,6 +12,7 @@ import pytest
 from bad_input import Call, Case, Desk, check, open_desk
 from proxied import Proxied, accept, black_hole, held_up, kinds, listening, proxied, stall
 from pytest_sockets import (
+    Address,
     EndpointClosedError,
     EndpointError,
     MismatchError,
@@ -22,9 +23,11 @@ from pytest_sockets import (
     TCPProxy,
     WaitTimeout,
 )
+from pytest_sockets._endpoints.proxy_sides import _is_same
 from pytest_sockets._endpoints.relaying import BOUND
 from pytest_sockets._engine.stream import LARGE_READ
-from stream_ends import FOREVER, PATIENCE, Background, plain_client, read_to_eof
+from pytest_sockets.faults import AfterSent, Close
+from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "unix"]
 LARGE = os.urandom(1 << 20)
@@ -399,6 +402,27 @@ def test_wait_forwarded_waits_for_a_connection_to_come(
             assert waiting.result() is None
 
 
+def test_wait_forwarded_rests_beside_a_connection_that_has_ended(
+    sockets: Sockets, armed: threading.Semaphore
+) -> None:
+    proxy = sockets.tcp_proxy(sockets.echo_server())
+    with plain_client(proxy.address) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    with plain_client(proxy.address) as client, Background() as pool:
+        proxy.upstream.wait_closed(1, timeout=FOREVER)
+        proxy.upstream.assert_connections(2)
+        while armed.acquire(blocking=False):
+            pass
+        waiting = pool.submit(proxy.wait_forwarded, b"ping", timeout=FOREVER)
+        assert armed.acquire(timeout=PATIENCE)
+        for _ in range(10):
+            proxy.client._sync()
+        assert not armed.acquire(blocking=False)
+        client.sendall(b"ping")
+        assert waiting.result() is None
+
+
 def test_wait_forwarded_is_over_with_the_proxy(
     sockets: Sockets, armed: threading.Semaphore
 ) -> None:
@@ -454,14 +478,11 @@ def wait(data: Any, **options: Any) -> Call:
     return call
 
 
-def before_itself(host: str, upstream: str) -> Call:
-    def call(desk: Desk) -> None:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
-        desk.sockets.tcp_proxy((upstream, port), host=host, port=port)
-
-    return call
+def before_itself(desk: Desk) -> None:
+    with socket.socket() as sock:
+        sock.bind((OWN_HOST, 0))
+        port = sock.getsockname()[1]
+    desk.sockets.tcp_proxy((OWN_HOST, port), host=OWN_HOST, port=port)
 
 
 FORM = "upstream must be a (host, port) pair, an AF_UNIX path or a server: "
@@ -498,10 +519,7 @@ BAD: dict[str, Case] = {
         TypeError,
         "upstream must be a server that accepts connections, not <SocketPair",
     ),
-    "itself": (before_itself("127.0.0.1", "127.0.0.1"), ValueError, ITSELF),
-    "itself-by-name": (before_itself("127.0.0.1", "localhost"), ValueError, ITSELF),
-    "itself-by-any": (before_itself("0.0.0.0", "127.0.0.1"), ValueError, ITSELF),
-    "itself-at-any": (before_itself("127.0.0.1", "0.0.0.0"), ValueError, ITSELF),
+    "itself": (before_itself, ValueError, ITSELF),
     "family-unix": (proxy_to(("::1", 9), family="unix"), ValueError, "its upstream can be an AF_"),
     "family-unknown": (proxy_to(("::1", 9), family="ipx"), ValueError, "family must be one of"),
     "port-taken": (
@@ -516,6 +534,26 @@ BAD: dict[str, Case] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("ours", "target", "is_same"),
+    [
+        (("127.0.0.1", 80), ("127.0.0.1", 80), True),
+        (("127.0.0.1", 80), ("0.0.0.0", 80), True),
+        (("0.0.0.0", 80), ("127.0.0.2", 80), True),
+        (("::", 80), ("::1", 80), True),
+        (("127.0.0.1", 80), ("127.0.0.1", 81), False),
+        (("127.0.0.1", 80), ("::1", 80), False),
+        (("127.0.0.2", 80), ("0.0.0.0", 80), False),
+        (("0.0.0.0", 80), ("192.0.2.1", 80), False),
+        (("127.0.0.1", 80), "/run/s", False),
+    ],
+)
+def test_an_upstream_is_the_proxy_itself_where_the_kernel_would_take_it_there(
+    ours: Address, target: Address, is_same: bool
+) -> None:
+    assert _is_same(ours, target) is is_same
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_gets_a_sentence(sockets: Sockets, case: str) -> None:
     with open_desk(sockets) as desk:
@@ -526,3 +564,18 @@ def test_a_closed_factory_opens_no_proxy(sockets: Sockets) -> None:
     sockets.close()
     with pytest.raises(EndpointClosedError, match="these sockets are closed"):
         sockets.tcp_proxy(("127.0.0.1", 9))
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2])
+def test_a_fault_of_requests_meets_what_came_before_the_upstream_was_there(
+    sockets: Sockets, sent: int
+) -> None:
+    with listening() as listener:
+        proxy = sockets.tcp_proxy(listener.getsockname())
+        fault = proxy.fault(Close(), at=AfterSent(sent), direction="request")
+        with held_up(proxy):
+            client = socket.create_connection(proxy.address, timeout=PATIENCE)
+            client.sendall(b"abc")
+        with client, accept(listener) as server:
+            assert read_to_eof(server) == b"abc"[:sent]
+            assert fault.hits == 1

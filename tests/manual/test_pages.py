@@ -62,7 +62,7 @@ def test_every_public_name_has_an_entry() -> None:
     text = "\n".join(page.read_text() for page in REFERENCE.glob("*.md"))
     entries = re.findall(r"^\.\. (?:auto\w+|py:data):: (\w+)$", text, re.MULTILINE)
     hooks = [name for name in vars(hookspecs) if name.startswith("pytest_sockets_")]
-    public = [*pytest_sockets.__all__, *faults.__all__, *hooks]
+    public = {*pytest_sockets.__all__, *faults.__all__, *hooks}
     assert sorted(entries) == sorted(public)
 
 

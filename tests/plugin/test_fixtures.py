@@ -90,6 +90,13 @@ def test_client(raw_client):
                 conn.send(b"ready")
                 assert accepted.recv(5) == b"ready"
 
+def test_proxy(tcp_proxy, echo_server, places):
+    proxy = tcp_proxy(echo_server)
+    places.append(proxy.address)
+    with connect(proxy.address) as client:
+        client.sendall(b"ready")
+        assert client.recv(5) == b"ready"
+
 def test_factory(sockets, places):
     assert isinstance(sockets, Sockets)
     server = sockets.discard_server()
@@ -109,7 +116,7 @@ def places():
             connect(address)
 """,
     )
-    result.assert_outcomes(passed=10)
+    result.assert_outcomes(passed=11)
 
 
 def test_each_test_gets_endpoints_of_its_own(run: Inner) -> None:

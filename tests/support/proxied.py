@@ -68,6 +68,7 @@ def proxied(sockets: Sockets, family: str = "ipv4") -> Iterator[Proxied]:
         upstream = os.fsdecode(address) if isinstance(address, bytes) else address
         proxy = sockets.tcp_proxy(upstream)
         with plain_client(proxy.address) as client, accept(listener) as server:
+            proxy.upstream.wait_connections(1)  # the kernel connects before the proxy knows
             yield Proxied(client, server, proxy)
 
 

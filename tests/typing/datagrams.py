@@ -5,7 +5,15 @@ import re
 import socket
 from typing import assert_type
 
-from pytest_sockets import Address, Datagram, DatagramPeer, UDPEchoServer, UDPPeer, UnixDatagramPeer
+from pytest_sockets import (
+    Address,
+    Datagram,
+    DatagramPeer,
+    PeerCredentials,
+    UDPEchoServer,
+    UDPPeer,
+    UnixDatagramPeer,
+)
 
 
 def where(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:
@@ -28,6 +36,7 @@ def what_came(udp_peer: UDPPeer) -> None:
     assert_type(datagram.data, bytes)
     assert_type(datagram.source, Address | None)
     assert_type(datagram.time, float)
+    assert_type(datagram.credentials, PeerCredentials | None)
 
 
 def what_is_required(udp_peer: UDPPeer, anything: object) -> None:
@@ -42,6 +51,14 @@ def answering(udp_peer: UDPPeer) -> None:
     udp_peer.send(b"hello")
     udp_peer.send(b"hello", to=("127.0.0.1", 514))
     udp_peer.send(b"hello", to=udp_peer.expect(b"hello").source)
+
+
+async def files(unix_datagram_peer: UnixDatagramPeer) -> None:
+    peer = unix_datagram_peer
+    assert_type(peer.recv_fds(), tuple[Datagram, list[int]])
+    assert_type(await peer.aio.recv_fds(1, timeout=1), tuple[Datagram, list[int]])
+    peer.send_fds(b"hello", [0], to=peer.path)
+    await peer.aio.send_fds(b"hello", [0])
 
 
 def rules(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:
