@@ -22,6 +22,8 @@ from pytest_sockets import (
     WaitTimeout,
 )
 from pytest_sockets._endpoints.behaviours import CHARGEN_LINES
+from pytest_sockets._endpoints.behaviours import Behaviour as Silence
+from pytest_sockets._engine.stream import Stream
 from pytest_sockets.faults import (
     AfterReceived,
     AfterSent,
@@ -263,6 +265,50 @@ def test_one_put_into_another_is_at_its_own_place(server: TCPServer) -> None:
         conn.send(GREETING)
         conn.close()
         assert read_to_eof(client) == b"hello[(<>)] world"
+
+
+def test_what_is_put_in_is_whole_before_the_next_of_its_moment(server: TCPServer) -> None:
+    server.fault(Inject(b"abc"), at=AfterSent(5))
+    server.fault(Inject(b"-"), at=AfterSent(6))
+    server.fault(Inject(b"!"), at=AfterSent(5))
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        conn.send(GREETING)
+        conn.close()
+        assert read_to_eof(client) == b"helloa-bc! world"
+
+
+def test_bytes_that_come_behind_a_look_are_looked_at_too(
+    server: TCPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Stream._peek
+    monkeypatch.setattr(Stream, "_peek", lambda stream, most: look(stream, min(most, 3)))
+    fault = server.fault(StopReading(), at=AfterReceived(b"abc"))
+    with plain_client(server.address) as client:
+        client.sendall(b"xxabcab")
+        fault.wait_hit()
+        assert server.received == b"xxabc"
+
+
+def test_who_drives_is_called_in_the_io_thread(sockets: Sockets) -> None:
+    server = sockets.tcp_server()
+    called: list[int] = []
+    over = threading.Event()
+
+    class Watcher(Silence):
+        def on_drained(self, stream: Stream) -> None:
+            called.append(threading.get_ident())
+            over.set()
+
+    with plain_client(server.address) as client:
+        stream = server.accept()._stream
+        with server._lock:  # so that the I/O thread is not faster
+            stream.driver = Watcher()
+            stream.ask_room()
+            server.fault(Inject(b"INJ"))
+        over.wait()
+        assert client.recv(10) == b"INJ"
+    assert called == [server._engine.thread]
 
 
 def test_what_one_puts_in_at_the_beginning_meets_the_moments_of_others(server: TCPServer) -> None:

@@ -384,14 +384,17 @@ def test_one_that_does_not_read_still_sends(server: StreamServer) -> None:
 def test_reading_goes_on_only_when_the_last_that_stopped_it_is_lifted(
     server: StreamServer,
 ) -> None:
-    first, second = server.fault(StopReading()), server.fault(StopReading())
     with plain_client(server.address) as client:
+        sock = server.accept()._stream._socket
+        assert sock is not None
+        room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        first, second = server.fault(StopReading()), server.fault(StopReading())
         client.sendall(GREETING)
-        second.wait_hit()
         first.lift()
         assert server.received == b""
         second.lift()
         server.assert_received(GREETING)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == room
 
 
 def test_close_does_not_make_it_read(server: StreamServer) -> None:
