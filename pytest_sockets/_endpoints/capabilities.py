@@ -6,13 +6,17 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeAlias, final
 
-from pytest_sockets._engine.trials import passes_descriptors, resets, tells_of_tcp
+from pytest_sockets._engine.trials import makes_unreachable, passes_descriptors, resets, tells_of_tcp
 
 Capability: TypeAlias = Literal["exact", "approximate", "no"]
 
 
 def _send_apart() -> Capability:
     return "exact" if tells_of_tcp() else "approximate"
+
+
+def _exact() -> Capability:
+    return "exact"
 
 
 def _known(test: Callable[[], bool]) -> Callable[[], Capability]:
@@ -58,6 +62,15 @@ capabilities = Capabilities(
         "peer_state": _known(tells_of_tcp),
         "send_fds": _known(passes_descriptors),
         "reset": _known(resets),
+        # Of datagrams: they are ours until we hand them to the kernel.
+        "drop": _exact,
+        "duplicate": _exact,
+        "reorder": _exact,
+        "delay": _exact,
+        "corrupt": _exact,
+        "truncate": _exact,
+        "wrong_source": _exact,
+        "unreachable": _known(makes_unreachable),
     }
 )
 """The one that users import."""

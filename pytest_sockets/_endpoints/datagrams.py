@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import socket
 from typing import Any, cast
 
-from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.datagram_faulty import FaultyDatagrams
+from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.place import Place
 from pytest_sockets._engine.clock import Deadline
@@ -34,7 +36,7 @@ NOBODY_THERE = frozenset(
 )
 
 
-class DatagramEndpoint(Endpoint):
+class DatagramEndpoint(FaultyDatagrams):
     """A datagram socket, recorded: what `UDPPeer`, `UnixDatagramPeer` and pairs have in common."""
 
     kind = "datagram_peer"
@@ -47,12 +49,7 @@ class DatagramEndpoint(Endpoint):
         self._last_source: Address | None = None
         self._heard_by: dict[Address, DatagramSocket] = {}
         self._datagrams = self._new_record(None)
-        self._sockets = [
-            DatagramSocket(
-                self, self._engine, sock, self._datagrams, self._arrived, self._on_datagram
-            )
-            for sock in place.sockets
-        ]
+        self._sockets = [self._new_part(sock) for sock in place.sockets]
         for part in self._sockets:
             part.start()
         self._opened()
@@ -82,7 +79,7 @@ class DatagramEndpoint(Endpoint):
             return [event.data for event in self._datagrams if event.kind == "sent"]
 
     def send(self, data: bytes, *, to: Address | None = None) -> None:
-        """Send one datagram; ``b""`` is an empty one. Does not block.
+        """Send one datagram; ``b""`` is an empty one. Does not block, whatever a fault does to it.
 
         Args:
             data: its content.
@@ -259,6 +256,11 @@ class DatagramEndpoint(Endpoint):
 
     # -- inside
 
+    def _new_part(self, sock: _socket.socket) -> DatagramSocket:
+        return DatagramSocket(
+            self, self._engine, sock, self._datagrams, self._arrived, self._on_datagram
+        )
+
     def _on_first(self, stream: Any, *, sent: bool) -> None:
         """See `Owner`: datagrams have no streams."""
 
@@ -334,11 +336,13 @@ class DatagramEndpoint(Endpoint):
             for part in self._sockets:
                 part.stop()
         finally:
+            self._end_faults()
             self._place_.remove()
 
     def _abandon(self) -> None:
         for part in self._sockets:
             part.abandon()
+        self._abandon_faults()
 
     def _place(self) -> str:
         return self._place_.text

@@ -160,6 +160,7 @@ class DatagramPair(DatagramEndpoint):
     """
 
     kind = "unix_datagram_pair"
+    _is_pair = True
 
     def __init__(self, *, name: str | None = None, settings: Settings | None = None) -> None:
         ours, self._socket = _unix_pair("datagram")

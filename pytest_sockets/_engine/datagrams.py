@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import _socket
 import errno
+import socket
 from collections.abc import Callable
+from typing import Any
 
-from pytest_sockets._engine.binding import LOOPBACK, message_size, plain
+from pytest_sockets._engine.binding import LOOPBACK, message_size, new_socket, plain
 from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._engine.datagram_faults import DatagramFaults
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
+from pytest_sockets._wire.rendering import show_address
 
 LARGEST_UDP = 64 * 1024
 """UDP ends at 65,507 bytes of payload (udp(7)). Other families end at the sender's buffer, so the
@@ -39,12 +43,16 @@ class DatagramSocket:
     ) -> None:
         self.record = record
         self.family = sock.family
+        self.kind = sock.type
+        self.faults: DatagramFaults | None = None
+        """What happens to all that is sent."""
         self._arrived = arrived  # level: datagrams of all sockets of the endpoint
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
         self._is_udp = sock.family in LOOPBACK
         self._on_datagram = on_datagram
+        self._name: Any = None  # while it refuses: where it was bound, in the kernel's form
 
     @property
     def is_open(self) -> bool:
@@ -70,14 +78,67 @@ class DatagramSocket:
     def send(self, data: bytes, to: Address | None) -> None:
         """Send one datagram; `None` sends on a connected socket. Raises the plain `OSError`."""
         with self._owner._lock:
-            if self._socket is None:
-                raise OSError(errno.EBADF, "the endpoint is closed")
-            time = CLOCK.stamp()
-            if to is None:
-                self._socket.send(data)
+            if self.faults is None:
+                self.put(data, to)
             else:
-                self._socket.sendto(data, to)
-            self.record.add_datagram(time, data, to, sent=True)
+                self.faults.send(self, data, to)
+
+    def put(self, data: bytes, to: Address | None, through: _socket.socket | None = None) -> None:
+        """Send one datagram past all faults, perhaps from another socket. With the lock held."""
+        sock = through or self._socket
+        if sock is None:
+            raise OSError(errno.EBADF, "the endpoint is closed")
+        time = CLOCK.stamp()
+        if to is None:
+            sock.send(data)
+        else:
+            sock.sendto(data, to)
+        self.record.add_datagram(time, data, to, sent=True)
+        if through is not None:
+            source = show_address(plain(self.family, through.getsockname()))
+            self.record.annotate(f"from {source}")
+
+    @property
+    def host(self) -> str:
+        """The address of an IP socket, without its port."""
+        assert self._socket is not None, "a stopped socket has no address"
+        return str(self._socket.getsockname()[0])
+
+    def refuse(self) -> None:
+        """Have the kernel refuse what is sent to here (ICMP port unreachable). UDP over IP only.
+
+        A socket that is connected takes datagrams from its peer alone (udp(7)), and the kernel says
+        of others' that nobody is there; this one's peer is itself. What it had before stays queued.
+        """
+        assert self._socket is not None, "a stopped socket cannot refuse"
+        self._name = self._socket.getsockname()
+        self._socket.connect(self._name)
+
+    def take_again(self) -> None:
+        """End `refuse`, when all that was queued before it has been taken.
+
+        Dissolving the association (connect(2), AF_UNSPEC) gives up a port that the kernel has
+        chosen. So a second socket takes over the address while the first still holds it: of 1,200
+        times nobody else could bind the port, and no datagram was lost.
+        """
+        old, name = self._socket, self._name
+        if old is None or name is None:
+            return
+        sock = new_socket(old.family, old.type, old.proto)
+        try:
+            if old.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            for each in (old, sock):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(name)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket, self._name = sock, None
+        self._engine.selector.add(sock.fileno(), self)
+        self._engine.selector.remove(old.fileno())
+        old.close()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def stop(self) -> None:
         """Take what is queued already, and close."""
