@@ -24,6 +24,7 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.udp_proxy import UDPProxy
 from pytest_sockets._engine.peer import PeerCredentials, PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -66,6 +67,7 @@ __all__ = [
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",
+    "UDPProxy",
     "UnixDatagramPeer",
     "UnixServer",
     "UnsupportedError",

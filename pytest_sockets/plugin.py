@@ -22,6 +22,7 @@ from pytest_sockets import (
     TCPServer,
     UDPEchoServer,
     UDPPeer,
+    UDPProxy,
     UnixDatagramPeer,
     UnixServer,
     UnsupportedError,
@@ -352,6 +353,12 @@ def raw_client(_sockets: Sockets) -> Callable[..., Connection]:
     return _sockets.connect
 
 
+@pytest.fixture
+def udp_proxy(_sockets: Sockets) -> Callable[..., UDPProxy]:
+    """A function that puts a UDP proxy before a real server and returns it; both sides recorded."""
+    return _sockets.udp_proxy
+
+
 FIXTURES = frozenset(
     {
         "echo_server",
@@ -362,6 +369,7 @@ FIXTURES = frozenset(
         "tcp_socket_pair",
         "udp_echo_server",
         "udp_peer",
+        "udp_proxy",
         "unix_datagram_peer",
         "unix_server",
         "unix_socket_pair",

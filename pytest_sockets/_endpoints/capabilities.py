@@ -6,7 +6,12 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeAlias, final
 
-from pytest_sockets._engine.trials import makes_unreachable, passes_descriptors, resets, tells_of_tcp
+from pytest_sockets._engine.trials import (
+    makes_unreachable,
+    passes_descriptors,
+    resets,
+    tells_of_tcp,
+)
 
 Capability: TypeAlias = Literal["exact", "approximate", "no"]
 

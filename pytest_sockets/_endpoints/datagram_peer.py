@@ -51,6 +51,7 @@ class DatagramPeer(Placed, DatagramEndpoint):
             raise ValueError(msg)
         place = place_for(family, host, port, path, type, proto, address, abstract=abstract)
         super().__init__(place, name=name, settings=settings)
+        self._opened()
 
     def on(
         self,

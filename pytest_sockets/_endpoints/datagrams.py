@@ -52,7 +52,6 @@ class DatagramEndpoint(FaultyDatagrams):
         self._sockets = [self._new_part(sock) for sock in place.sockets]
         for part in self._sockets:
             part.start()
-        self._opened()
 
     @property
     def datagrams(self) -> tuple[Datagram, ...]:

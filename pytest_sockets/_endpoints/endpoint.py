@@ -88,7 +88,7 @@ class Endpoint:
         """The name in messages and reports."""
         self.settings = settings or DEFAULTS
         """The timeout and limits it works with."""
-        self._lock: Lock = threading.RLock()
+        self._lock = self._new_lock()
         self._engine = Engine.current()
         self._spool = Spool(self.settings.record_limit)
         self._records: list[Record] = []
@@ -99,6 +99,10 @@ class Endpoint:
         self._forked_from = 0
 
     # -- for subclasses
+
+    def _new_lock(self) -> Lock:
+        """Return what guards it. Endpoints whose sockets act on each other's have to share one."""
+        return threading.RLock()
 
     def _opened(self) -> None:
         """Join the registry: the endpoint is ready."""

@@ -167,6 +167,7 @@ class DatagramPair(DatagramEndpoint):
         super().__init__(
             Place("unix", [ours], (), "unix datagram pair"), name=name, settings=settings
         )
+        self._opened()
 
     @property
     def socket(self) -> PlainSocket:

@@ -46,6 +46,12 @@ class DatagramSocket:
         self.kind = sock.type
         self.faults: DatagramFaults | None = None
         """What happens to all that is sent."""
+        self.departed: Signal | None = None
+        """Level: datagrams sent, where somebody waits for them."""
+        self.label = ""
+        """What the record says beside each datagram."""
+        self.on_refused: Callable[[DatagramSocket, OSError], None] | None = None
+        """Told, on a connected socket, what became of an earlier datagram."""
         self._arrived = arrived  # level: datagrams of all sockets of the endpoint
         self._owner = owner
         self._engine = engine
@@ -89,14 +95,22 @@ class DatagramSocket:
         if sock is None:
             raise OSError(errno.EBADF, "the endpoint is closed")
         time = CLOCK.stamp()
-        if to is None:
-            sock.send(data)
-        else:
-            sock.sendto(data, to)
+        try:
+            _send(sock, data, to)
+        except ConnectionError as error:
+            if self.on_refused is None:
+                raise
+            # The kernel tells of an earlier datagram in place of sending this one (udp(7)).
+            self.on_refused(self, error)
+            _send(sock, data, to)
         self.record.add_datagram(time, data, to, sent=True)
         if through is not None:
             source = show_address(plain(self.family, through.getsockname()))
-            self.record.annotate(f"from {source}")
+            self.record.annotate(f"{self.label}  from {source}".strip())
+        elif self.label:
+            self.record.annotate(self.label)
+        if self.departed is not None:
+            self.departed.advance(self.departed.level + 1)
 
     @property
     def host(self) -> str:
@@ -162,13 +176,17 @@ class DatagramSocket:
                 data, address = self._socket.recvfrom(size)
             except (BlockingIOError, InterruptedError):
                 return
-            except ConnectionError:
+            except ConnectionError as error:
                 # An earlier send met a closed port (ICMP, or AF_UNIX with nobody there); the
                 # kernel tells it once and goes on (udp(7)).
+                if self.on_refused is not None:
+                    self.on_refused(self, error)
                 continue
             source = plain(self.family, address)
             taken += 1
             self.record.add_datagram(CLOCK.stamp(), data, source, sent=False)
+            if self.label:
+                self.record.annotate(self.label)
             self._arrived.advance(self._arrived.level + 1)
             if self._on_datagram is not None:
                 self._on_datagram(self, data, source)
@@ -179,3 +197,10 @@ class DatagramSocket:
             self._engine.selector.remove(sock.fileno())
             sock.close()
             self._arrived.finish()
+
+
+def _send(sock: _socket.socket, data: bytes, to: Address | None) -> None:
+    if to is None:
+        sock.send(data)
+    else:
+        sock.sendto(data, to)
