@@ -474,6 +474,15 @@ def test_what_is_let_go_meets_those_after_it(peer: DatagramPeer, client: socket.
     assert second.hits == 1
 
 
+def test_what_is_let_go_does_not_meet_those_before_it_again(
+    peer: DatagramPeer, client: socket.socket
+) -> None:
+    peer.fault(Duplicate())
+    with peer.fault(Delay(FOREVER)):
+        peer.send(b"one")
+    assert taken(client) == [b"one", b"one"]
+
+
 def test_a_drop_that_has_had_its_times_lets_the_next_fault_act(
     peer: DatagramPeer, client: socket.socket
 ) -> None:
