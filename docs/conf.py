@@ -14,6 +14,7 @@ from pytest_sockets._endpoints.faces import Twin
 from pytest_sockets._endpoints.gate import AsyncGateFace, Gate
 from pytest_sockets._endpoints.server import AsyncServerFace, StreamServer
 from pytest_sockets._endpoints.sockets import AsyncSocketsFace, Sockets
+from pytest_sockets._endpoints.udp_proxy import AsyncUDPProxyFace, UDPProxy
 
 project = "pytest-sockets"
 author = "The pytest-sockets contributors"
@@ -86,6 +87,7 @@ def _show_twins() -> None:
         AsyncGateFace: Gate,
         AsyncServerFace: StreamServer,
         AsyncSocketsFace: Sockets,
+        AsyncUDPProxyFace: UDPProxy,
     }
     for face, owner in faces.items():
         for name, twin in list(vars(face).items()):

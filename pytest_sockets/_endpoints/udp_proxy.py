@@ -23,7 +23,6 @@ from pytest_sockets._wire.matching import as_bytes
 from pytest_sockets._wire.rendering import show
 from pytest_sockets.faults import Effect, Moment
 
-UDPUpstream: TypeAlias = "Address | UDPPeer | UDPProxy"
 Way: TypeAlias = Literal["request", "reply"]
 
 SHOWN = 8
@@ -229,6 +228,9 @@ class UDPProxy(TwoSides):
             )
             raise ValueError(msg)
         return self._upstream if direction == "request" else self._client
+
+
+UDPUpstream: TypeAlias = Address | UDPPeer | UDPProxy
 
 
 class AsyncUDPProxyFace(Face):
