@@ -76,7 +76,7 @@ def faults(udp_peer: UDPPeer, unix: UnixDatagramPeer, pair: DatagramPair) -> Non
         pair.send(b"hello")
     udp_peer.fault("drop")  # type: ignore[arg-type]  # wrong on purpose
     udp_peer.fault(Drop)  # type: ignore[arg-type]  # wrong on purpose
-    udp_peer.fault(Drop(), AfterSent(2))  # type: ignore[misc]  # wrong on purpose
+    udp_peer.fault(Drop(), AfterSent(2))  # type: ignore[call-arg]  # wrong on purpose
     udp_peer.fault(Drop(), at=2)  # type: ignore[arg-type]  # wrong on purpose
 
 
