@@ -96,13 +96,16 @@ class DatagramSocket:
             raise OSError(errno.EBADF, "the endpoint is closed")
         time = CLOCK.stamp()
         try:
-            _send(sock, data, to)
+            if to is None:
+                sock.send(data)
+            else:
+                sock.sendto(data, to)
         except ConnectionError as error:
-            if self.on_refused is None:
+            if self.on_refused is None or to is None:
                 raise
             # The kernel tells of an earlier datagram in place of sending this one (udp(7)).
             self.on_refused(self, error)
-            _send(sock, data, to)
+            sock.sendto(data, to)
         self.record.add_datagram(time, data, to, sent=True)
         if through is not None:
             source = show_address(plain(self.family, through.getsockname()))
@@ -197,10 +200,3 @@ class DatagramSocket:
             self._engine.selector.remove(sock.fileno())
             sock.close()
             self._arrived.finish()
-
-
-def _send(sock: _socket.socket, data: bytes, to: Address | None) -> None:
-    if to is None:
-        sock.send(data)
-    else:
-        sock.sendto(data, to)

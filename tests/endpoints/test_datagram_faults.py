@@ -195,6 +195,7 @@ def test_what_is_kept_back_at_the_end_is_never_sent(
     fault.lift()
     assert taken(client) == []
     assert peer.sent == []
+    assert peer.transcript[-1].kind == "fault"
 
 
 def test_a_pair_of_places_is_reordered_each_by_itself(peer: DatagramPeer) -> None:
