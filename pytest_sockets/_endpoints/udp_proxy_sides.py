@@ -96,9 +96,6 @@ class UpstreamSide(DatagramEndpoint):
             )
             raise UnsupportedError(msg)
 
-    def _signals(self) -> tuple[Signal, ...]:
-        return (*super()._signals(), self.departed)
-
     def _stopped(self) -> None:
         if self.client is not None:
             self.client.close()
@@ -162,9 +159,6 @@ class ClientSide(UDPPeer):
         super()._on_datagram(part, data, source)
         if source is not None:
             self._upstream.forward(data, source)
-
-    def _signals(self) -> tuple[Signal, ...]:
-        return (*super()._signals(), self.departed)
 
     def _stopped(self) -> None:
         self._upstream.close()

@@ -23,7 +23,7 @@ from pytest_sockets import (
     UnsupportedError,
     WaitTimeout,
 )
-from pytest_sockets._endpoints import udp_proxy_sides
+from pytest_sockets._endpoints import registry, udp_proxy_sides
 from pytest_sockets._endpoints.problems import gather
 from pytest_sockets._endpoints.udp_proxy import Way
 from pytest_sockets._endpoints.udp_proxy_sides import _is_same
@@ -196,6 +196,20 @@ def test_the_upstream_may_come_later(line: Line) -> None:
         assert data == b"there?"
         server.sendto(b"yes", source)
         assert line.client.recv(99) == b"yes"
+
+
+def test_the_refusal_of_one_datagram_is_not_the_loss_of_the_next(line: Line) -> None:
+    address = line.server.getsockname()
+    client = line.client.getsockname()[:2]
+    with line.proxy.upstream._lock:  # nobody reads meanwhile, so the next send meets the refusal
+        line.server.close()
+        line.proxy._upstream.forward(b"refused", client)
+        with socket.socket(line.client.family, socket.SOCK_DGRAM) as server:
+            server.settimeout(PATIENCE)
+            server.bind(address)
+            line.proxy._upstream.forward(b"there", client)
+            assert server.recv(99) == b"there"
+    assert [event.kind for event in line.proxy.upstream.transcript] == ["sent", "note", "sent"]
 
 
 def test_an_upstream_without_a_route_is_told(sockets: Sockets) -> None:
@@ -395,6 +409,13 @@ def test_closing_the_clients_side_closes_both(line: Line) -> None:
 
 
 # -- the whole
+
+
+def test_both_sides_are_reported_the_clients_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(registry, "observers", [lambda endpoint: opened.append(endpoint.name)])
+    with UDPProxy(("127.0.0.1", 9), name="proxy"):
+        assert opened == ["proxy client", "proxy upstream"]
 
 
 def test_the_transcript_has_both_sides_in_order(line: Line) -> None:
