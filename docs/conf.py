@@ -8,12 +8,16 @@ from importlib.metadata import version as metadata_version
 from sphinx.pycode import ModuleAnalyzer
 
 import pytest_sockets
+from pytest_sockets import StreamEndpoint, TCPProxy
 from pytest_sockets._endpoints.connection import AsyncConnectionFace, Connection
 from pytest_sockets._endpoints.datagrams import AsyncDatagramFace, DatagramEndpoint
 from pytest_sockets._endpoints.faces import Twin
+from pytest_sockets._endpoints.fault import AsyncFaultFace, Fault
 from pytest_sockets._endpoints.gate import AsyncGateFace, Gate
+from pytest_sockets._endpoints.proxy import AsyncProxyFace
 from pytest_sockets._endpoints.server import AsyncServerFace, StreamServer
 from pytest_sockets._endpoints.sockets import AsyncSocketsFace, Sockets
+from pytest_sockets._endpoints.streams import AsyncStreamFace
 from pytest_sockets._endpoints.udp_proxy import AsyncUDPProxyFace, UDPProxy
 
 project = "pytest-sockets"
@@ -41,7 +45,7 @@ python_maximum_signature_line_length = 88
 
 # No intersphinx: the manual builds without a network. Names that are others' cannot be looked up,
 # and private bases of public classes have no entry of their own.
-_others = "|".join((*sorted(sys.stdlib_module_names), "pluggy", "_pytest", "pytest"))
+_others = "|".join((*sorted(sys.stdlib_module_names), "hypothesis", "pluggy", "_pytest", "pytest"))
 _others += r"|pytest_sockets\._\w+"
 nitpick_ignore_regex = [(r"py:.*", rf"({_others})(\..*)?")]
 
@@ -84,9 +88,12 @@ def _show_twins() -> None:
     faces = {
         AsyncConnectionFace: Connection,
         AsyncDatagramFace: DatagramEndpoint,
+        AsyncFaultFace: Fault,
         AsyncGateFace: Gate,
+        AsyncProxyFace: TCPProxy,
         AsyncServerFace: StreamServer,
         AsyncSocketsFace: Sockets,
+        AsyncStreamFace: StreamEndpoint,
         AsyncUDPProxyFace: UDPProxy,
     }
     for face, owner in faces.items():
@@ -118,7 +125,8 @@ def _restore(app, what, name, obj, options, lines) -> None:
 
 
 NOT_MADE_BY_USERS = {
-    f"pytest_sockets.{name}" for name in ("AsyncConnection", "Connection", "Endpoint", "Script")
+    f"pytest_sockets.{name}"
+    for name in ("AsyncConnection", "Connection", "Endpoint", "Fault", "Script", "StreamEndpoint")
 }
 
 

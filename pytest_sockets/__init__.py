@@ -1,5 +1,10 @@
 """Real socket endpoints for tests: ready, recorded, bounded. The public names, and nothing else."""
 
+from pytest_sockets._endpoints.addresses import (
+    BlackholeAddress,
+    RefusedAddress,
+    ReservedPort,
+)
 from pytest_sockets._endpoints.async_connection import AsyncConnection
 from pytest_sockets._endpoints.capabilities import capabilities
 from pytest_sockets._endpoints.connection import Connection
@@ -10,8 +15,10 @@ from pytest_sockets._endpoints.datagram_peer import (
     UnixDatagramPeer,
 )
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.protocol_server import ProtocolServer
+from pytest_sockets._endpoints.proxy import TCPProxy
 from pytest_sockets._endpoints.script import Script
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
@@ -24,8 +31,10 @@ from pytest_sockets._endpoints.servers import (
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.streams import StreamEndpoint
+from pytest_sockets._endpoints.sweep import Sweep
 from pytest_sockets._endpoints.udp_proxy import UDPProxy
-from pytest_sockets._engine.peer import PeerCredentials, PeerState
+from pytest_sockets._engine.peer import PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
     EndpointError,
@@ -35,11 +44,13 @@ from pytest_sockets._wire.errors import (
     UnsupportedError,
     WaitTimeout,
 )
-from pytest_sockets._wire.events import Address, Datagram, Event
+from pytest_sockets._wire.events import Address, Datagram, Event, PeerCredentials
+from pytest_sockets._wire.sweeps import cuts, splits
 
 __all__ = [
     "Address",
     "AsyncConnection",
+    "BlackholeAddress",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -51,19 +62,25 @@ __all__ = [
     "EndpointClosedError",
     "EndpointError",
     "Event",
+    "Fault",
     "Gate",
     "MismatchError",
     "PeerCredentials",
     "PeerGoneError",
     "PeerState",
     "ProtocolServer",
+    "RefusedAddress",
+    "ReservedPort",
     "Script",
     "Settings",
     "SilentServer",
     "SocketPair",
     "Sockets",
     "SocketsError",
+    "StreamEndpoint",
     "StreamServer",
+    "Sweep",
+    "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",
@@ -73,6 +90,8 @@ __all__ = [
     "UnsupportedError",
     "WaitTimeout",
     "capabilities",
+    "cuts",
+    "splits",
 ]
 
 for _name in __all__:

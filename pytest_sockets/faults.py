@@ -1,7 +1,8 @@
 """What can go wrong on a connection, and when: effects and moments, for `endpoint.fault`.
 
 All are frozen values that compare equal, and whose `repr` is how they are written; pytest shows it
-in a parametrised test's id. An effect says what happens on the wire, a moment says when.
+in a parametrised test's id. An effect says what happens on the wire, a moment says when; `cuts` and
+`splits` give every place of a reply.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar, Literal, TypeAlias, final
 
 from pytest_sockets._wire.framing import amount_of, count_of, positive
 from pytest_sockets._wire.matching import as_bytes
+from pytest_sockets._wire.sweeps import cuts, splits
 
 __all__ = [
     "AfterReceived",
@@ -40,6 +42,8 @@ __all__ = [
     "Truncate",
     "Unreachable",
     "WrongSource",
+    "cuts",
+    "splits",
 ]
 
 Carrier: TypeAlias = Literal["stream", "datagram"]
@@ -79,6 +83,7 @@ class Effect(_Value):
     _carriers: ClassVar[frozenset[Carrier]] = STREAM
     _is_breaking: ClassVar[bool] = True  # whether what the plan of a connection misses is its doing
     _needs: ClassVar[str] = ""  # what an endpoint must have
+    _is_on_receiving: ClassVar[bool] = False  # whether it acts on what the endpoint receives
 
 
 class Moment(_Value):
@@ -97,8 +102,8 @@ class Moment(_Value):
 class AtAccept(Moment):
     """When a server has accepted the connection, before anything is read or sent.
 
-    The kernel has completed the handshake by then. A client that connects without blocking mostly
-    sees what happens here as the result of its connect, a blocking one at its next call.
+    The kernel has completed the handshake by then. A client sees what happens here as the result of
+    its connect, mostly where that does not block, or of the call after it.
     """
 
     _is_of_accepting = True
@@ -214,6 +219,8 @@ class StopReading(Effect):
     Made before the peer connects, it takes less than 1 MB to fill the buffers between. On a
     connection that is open already the peer's own buffer can take 4 MB.
     """
+
+    _is_on_receiving = True
 
 
 @final

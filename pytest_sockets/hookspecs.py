@@ -22,7 +22,8 @@ hookspec = pluggy.HookspecMarker("pytest")
 def pytest_sockets_endpoint_opened(item: pytest.Item | None, endpoint: Endpoint) -> None:
     """Take notice of an endpoint that has just been opened; it is ready.
 
-    Called in the thread that opened it, before its user gets it. Do not block.
+    Called in the thread that opened it, before its user gets it. Do not block. Of a sweep only the
+    endpoints of its first run, which has no fault, are told of.
 
     Args:
         item: the test during which it was opened; `None` outside any, as in a session's setup.
@@ -36,7 +37,7 @@ def pytest_sockets_transcripts_complete(item: pytest.Item, endpoints: Sequence[E
 
     Called once for each attempt at a test, passed or failed, after its teardown: the endpoints of
     its fixtures are closed and their records complete. Longer-lived endpoints are among them when
-    something happened on them during the test.
+    something happened on them during the test; of a sweep, those of its first run.
 
     Args:
         item: the test.

@@ -12,13 +12,18 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from pytest_sockets import (
+    BlackholeAddress,
     Connection,
     EchoServer,
     Endpoint,
+    RefusedAddress,
+    ReservedPort,
     Settings,
     SilentServer,
     SocketPair,
     Sockets,
+    Sweep,
+    TCPProxy,
     TCPServer,
     UDPEchoServer,
     UDPPeer,
@@ -27,8 +32,10 @@ from pytest_sockets import (
     UnixServer,
     UnsupportedError,
     _settings,
+    _sweeping,
 )
 from pytest_sockets._endpoints import handlers, registry
+from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.problems import explain, raise_problems
 from pytest_sockets._engine.clock import CLOCK
@@ -36,7 +43,7 @@ from pytest_sockets._report import section
 
 FACTOR_VARIABLE = "PYTEST_SOCKETS_TIMEOUT_FACTOR"
 MARKER_ARGUMENTS = ("timeout", "family", "strict")
-E = TypeVar("E", bound=Endpoint)
+E = TypeVar("E", bound=Endpoint | HeldAddress)
 LOOPBACKS = ["127.0.0.1", "::1"]
 
 ATTEMPT = pytest.StashKey[Attempt]()
@@ -122,7 +129,7 @@ class SocketsPlugin:
         _drop_hint(report)
         style = _report_style(self._config)
         if report.failed and attempt is not None and style != "off":
-            endpoints = attempt.endpoints()
+            endpoints = (attempt.part or attempt).endpoints()
             if endpoints:
                 title = f"sockets: {item.name} (seed {_seed(item)})"
                 content = section.text(endpoints, with_bytes=style == "full")
@@ -153,6 +160,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SETTINGS] = _settings_of(config)
     _report_style(config)
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
+    config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
 
 def _phase(attempt: Attempt) -> Generator[None, None, None]:
@@ -270,6 +278,7 @@ def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
         sockets = Sockets(settings, family=marked.get("family"))
     except (TypeError, ValueError) as error:
         raise _bad_marker(error) from None
+    sockets._skip = pytest.skip
     with closing(sockets):
         yield sockets
 
@@ -348,6 +357,24 @@ def tcp_socket_pair(_sockets: Sockets) -> SocketPair:
 
 
 @pytest.fixture
+def refused_address(_sockets: Sockets) -> RefusedAddress:
+    """An address that refuses connections: nobody listens there, and nobody else can."""
+    return _open(_sockets.refused_address)
+
+
+@pytest.fixture
+def blackhole_address(_sockets: Sockets) -> BlackholeAddress:
+    """An address that does not answer, so that `connect` hangs until the client gives up."""
+    return _open(_sockets.blackhole_address)
+
+
+@pytest.fixture
+def reserved_port(_sockets: Sockets) -> ReservedPort:
+    """A port that is held for a server under test, until that server binds it."""
+    return _open(_sockets.reserved_port)
+
+
+@pytest.fixture
 def raw_client(_sockets: Sockets) -> Callable[..., Connection]:
     """A function that connects to an address and returns the `Connection`, for testing servers."""
     return _sockets.connect
@@ -359,12 +386,30 @@ def udp_proxy(_sockets: Sockets) -> Callable[..., UDPProxy]:
     return _sockets.udp_proxy
 
 
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest, _sockets: Sockets) -> Sweep:
+    """A function that runs a conversation once for each byte that something can go wrong at."""
+    item = cast("pytest.Item", cast("Any", request).node)
+    return _sweeping.ToldSweep(request, _sockets, item.stash[ATTEMPT])
+
+
+@pytest.fixture
+def tcp_proxy(_sockets: Sockets) -> Callable[..., TCPProxy]:
+    """A function that puts a TCP proxy before a real server and returns it; both sides recorded."""
+    return _sockets.tcp_proxy
+
+
 FIXTURES = frozenset(
     {
+        "blackhole_address",
         "echo_server",
         "raw_client",
+        "refused_address",
+        "reserved_port",
         "silent_server",
         "sockets",
+        "sweep",
+        "tcp_proxy",
         "tcp_server",
         "tcp_socket_pair",
         "udp_echo_server",

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 import pytest_sockets
-from pytest_sockets import plugin
+from pytest_sockets import faults, plugin
 from pytest_sockets._endpoints.faces import Face, Twin
 
 NAMES = [
     "Address",
     "AsyncConnection",
+    "BlackholeAddress",
     "ChargenServer",
     "Connection",
     "Datagram",
@@ -29,19 +30,25 @@ NAMES = [
     "EndpointClosedError",
     "EndpointError",
     "Event",
+    "Fault",
     "Gate",
     "MismatchError",
     "PeerCredentials",
     "PeerGoneError",
     "PeerState",
     "ProtocolServer",
+    "RefusedAddress",
+    "ReservedPort",
     "Script",
     "Settings",
     "SilentServer",
     "SocketPair",
     "Sockets",
     "SocketsError",
+    "StreamEndpoint",
     "StreamServer",
+    "Sweep",
+    "TCPProxy",
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",
@@ -51,13 +58,50 @@ NAMES = [
     "UnsupportedError",
     "WaitTimeout",
     "capabilities",
+    "cuts",
+    "splits",
+]
+
+FAULTS = [
+    "AfterReceived",
+    "AfterSent",
+    "AtAccept",
+    "AtEOF",
+    "BeforeSend",
+    "Close",
+    "Corrupt",
+    "Delay",
+    "Drop",
+    "Duplicate",
+    "Effect",
+    "FailHandshake",
+    "HalfClose",
+    "Inject",
+    "Moment",
+    "OnFirstByte",
+    "RaggedEOF",
+    "Refuse",
+    "Reorder",
+    "Reset",
+    "Slice",
+    "Stall",
+    "StopReading",
+    "Throttle",
+    "Truncate",
+    "Unreachable",
+    "WrongSource",
 ]
 
 FIXTURES = [
+    "blackhole_address",
     "echo_server",
     "raw_client",
+    "refused_address",
+    "reserved_port",
     "silent_server",
     "sockets",
+    "sweep",
+    "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
     "udp_echo_server",
@@ -70,7 +114,15 @@ FIXTURES = [
 
 PACKAGE = Path(pytest_sockets.__file__).parent
 CLASSES = [value for name in NAMES if isinstance(value := getattr(pytest_sockets, name), type)]
-FACES = Face.__subclasses__()
+
+
+def _below(cls: type[Face]) -> Iterator[type[Face]]:
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _below(subclass)
+
+
+FACES = [face for face in _below(Face) if face not in CLASSES]
 
 
 def test_the_public_names_are_these() -> None:
@@ -80,7 +132,22 @@ def test_the_public_names_are_these() -> None:
 
 def test_nothing_else_looks_public() -> None:
     here = {name for name in vars(pytest_sockets) if name[0].isalpha()}
-    assert here - set(NAMES) <= {"hookspecs", "plugin"}  # modules, once they are imported
+    assert here - set(NAMES) <= {"faults", "hookspecs", "plugin"}  # modules, once imported
+
+
+def test_the_public_names_of_faults_are_these() -> None:
+    assert faults.__all__ == [*FAULTS, "cuts", "splits"]
+    values = {
+        name
+        for name, value in vars(faults).items()
+        if isinstance(value, type) and value.__module__ == "pytest_sockets.faults"
+    }
+    assert {name for name in values if not name.startswith("_")} == set(FAULTS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_told(name: str) -> None:
+    assert is_told(getattr(faults, name))
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -125,11 +192,12 @@ def test_most_classes_have_members_to_tell_of() -> None:
     assert {"recv", "expect", "received", "reset"} <= told["Connection"]
     assert {"tcp_server", "connect", "transcript"} <= told["Sockets"]
     assert {"accept", "assert_received"} <= told["AsyncServerFace"]
+    assert {"client", "upstream", "address", "wait_forwarded"} <= told["TCPProxy"]
 
 
 @pytest.mark.parametrize("face", FACES)
 def test_an_awaitable_twin_is_told_also_on_its_object(face: type[Face]) -> None:
-    twins = [name for name, value in vars(face).items() if isinstance(value, Twin)]
+    twins = [name for name, value in members(face) if isinstance(value, Twin)]
     assert twins
     assert [name for name in twins if not is_told(getattr(face(None), name))] == []
 

@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+from pytest_sockets.faults import Close, Reset
+
 
 def test_tcp_server(tcp_server):
     with socket.create_connection(tcp_server.address) as sock:
@@ -93,6 +95,17 @@ def test_raw_client(raw_client, echo_server):
         client.expect(b"hello")
 
 
+def test_tcp_proxy(tcp_proxy, echo_server):
+    proxy = tcp_proxy(echo_server)
+
+    with socket.create_connection(proxy.address) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(100) == b"hello"
+
+    proxy.client.assert_received(b"hello")
+    proxy.upstream.assert_received(b"hello")
+
+
 def test_sockets(sockets):
     server = sockets.tcp_server(name="server")
     client = sockets.connect(server.address)
@@ -101,3 +114,32 @@ def test_sockets(sockets):
 
     server.assert_received(b"hello")
     assert sockets.endpoints == (server, client.endpoint)
+
+
+def test_refused_address(refused_address):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(refused_address.address)
+
+
+def test_blackhole_address(blackhole_address):
+    with pytest.raises(TimeoutError):
+        socket.create_connection(blackhole_address.address, timeout=0.1)
+
+
+def test_reserved_port(reserved_port, raw_client):
+    with socket.create_server(reserved_port.address):
+        raw_client(reserved_port.address)
+
+
+def test_sweep(sweep):
+    def talk(sockets):
+        server = sockets.tcp_server()
+        server.script().send(b"hello\n").close()
+        try:
+            with socket.create_connection(server.address) as sock, sock.makefile("rb") as reply:
+                line = reply.readline()
+        except ConnectionError:
+            return
+        assert b"hello\n".startswith(line)
+
+    sweep(talk, Close(), Reset())

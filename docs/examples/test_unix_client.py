@@ -11,6 +11,13 @@ def notify(path, state):
         sock.send(state)
 
 
+def store(path, file):
+    """Have a service manager keep a file, as sd_pid_notify_with_fds(3) does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(path)
+        socket.send_fds(sock, [b"FDSTORE=1"], [file.fileno()])
+
+
 def run_command(path, command):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
@@ -44,6 +51,27 @@ def test_the_service_says_that_it_is_ready(unix_datagram_peer):
     notify(unix_datagram_peer.path, b"READY=1")
 
     unix_datagram_peer.assert_received(b"READY=1")
+
+
+def test_the_service_speaks_for_itself(unix_datagram_peer):
+    notify(unix_datagram_peer.path, b"READY=1")
+
+    datagram = unix_datagram_peer.expect(b"READY=1")
+    assert datagram.source is None
+    assert datagram.credentials.pid == os.getpid()
+
+
+def test_a_file_is_stored(unix_datagram_peer, tmp_path):
+    with (tmp_path / "state").open("w+") as file:
+        file.write("as it was")
+        file.seek(0)
+        store(unix_datagram_peer.path, file)
+
+    datagram, fds = unix_datagram_peer.recv_fds()
+
+    assert datagram.data == b"FDSTORE=1"
+    with os.fdopen(fds[0]) as file:
+        assert file.read() == "as it was"
 
 
 def test_a_name_needs_no_file(sockets):

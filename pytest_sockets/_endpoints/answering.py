@@ -43,6 +43,9 @@ class Answering:
     def on_drained(self, stream: Stream) -> None:
         """Send no more."""
 
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
+        """Answer no more."""
+
     def catch_up(self) -> None:
         """Answer what came before there was a rule. In the I/O thread."""
         stream = self._conn._stream
@@ -80,10 +83,11 @@ class Answering:
             self._needed = taken
             return None
         conn._consumed = taken.stop
-        if taken.rule is None and conn._broken_by is not None:
-            return None
         if taken.rule is None:
             text = f"{conn._label}: {self._rules.misfit(taken.frame)}"
+            if conn._broken_by is not None:
+                conn._note(text)
+                return None
             conn.endpoint._add_problem(MismatchError(text))
             return None
         return taken

@@ -13,6 +13,8 @@ class Attempt:
 
     def __init__(self) -> None:
         self.opened: list[Endpoint] = []
+        self.part: Attempt | None = None
+        """The run of a sweep whose failure is being reported."""
         self._started = CLOCK.stamp()
         self._standing = registry.open_endpoints()
 

@@ -31,6 +31,9 @@ class Behaviour:
     def on_drained(self, stream: Stream) -> None:
         """Send no more."""
 
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
+        """Forget the connection."""
+
 
 class Discard(Behaviour):
     """Reads and throws away; closes after the peer's EOF."""

@@ -9,7 +9,7 @@ from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.matching import Claim, Verdict
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show, show_log
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.connection import Connection
@@ -50,7 +50,7 @@ def hold(
             return
         if verdict is Verdict.FALSE or over:
             ending = f"\n  no more can come: {over}" if verdict is Verdict.OPEN else ""
-            text = f"{subject} {direction} something else\n{claim.explain(log.read(), direction)}"
+            text = f"{subject} {direction} something else\n{claim.explain(log, direction)}"
             raise MismatchError(text + ending)
         if late:
             so_far = (
@@ -77,5 +77,5 @@ def _several(subject: str, direction: Direction, conns: Sequence[Connection]) ->
         f"compare; use {subject}.connections[i].assert_{direction}(…)"
     ]
     for conn in conns[:8]:
-        lines.append(f"  #{conn.index} {direction} {show(conn._bytes(direction).read())}")
+        lines.append(f"  #{conn.index} {direction} {show_log(conn._bytes(direction))}")
     return "\n".join(lines)

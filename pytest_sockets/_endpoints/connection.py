@@ -8,10 +8,11 @@ from typing import Any, cast, final, overload
 from pytest_sockets._endpoints.claims import Direction, hold
 from pytest_sockets._endpoints.faces import Face, Twin, drive_async, verb
 from pytest_sockets._endpoints.passing import Passing
+from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.matching import MISSING, claim
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show_log
 
 
 @final
@@ -37,13 +38,11 @@ class Connection(Passing):
     def wait_closed(self, *, timeout: float | None = None) -> Steps[None]:
         """Wait until our side has ended: its FIN is out, or it was reset."""
         deadline = self._endpoint._deadline(timeout)
-        while not self._stream.ended.level:
-            self._endpoint._raise_problem()
-            if (yield from self._endpoint._waited(deadline, (self._stream.ended, 1))):
-                by = self._driven_by
-                why = "nobody closed it" if by is None else f"it is driven by {by.title}"
-                msg = f"{self._label}: waited {deadline} for the end of our side; {why}"
-                raise WaitTimeout(msg)
+        if (yield from self._not_ended(deadline)):
+            by = self._driven_by
+            why = "nobody closed it" if by is None else f"it is driven by {by.title}"
+            msg = f"{self._label}: waited {deadline} for the end of our side; {why}"
+            raise WaitTimeout(msg)
 
     @verb
     def close(self, *, timeout: float | None = None) -> Steps[None]:
@@ -87,10 +86,30 @@ class Connection(Passing):
         with self._endpoint._lock:
             waiting = stream.queued
             end()
-        while not stream.ended.level and not stream.is_relieved:
-            self._endpoint._raise_problem()
-            if (yield from self._endpoint._waited(deadline, (stream.ended, 1), *self._fault())):
-                raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
+            if stream.ended.level:
+                return
+        if (yield from self._not_ended(deadline, may_be_relieved=True)):
+            raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
+        with self._endpoint._lock:
+            if self._endpoint.is_closed and "eof_sent" not in stream.record.kinds:
+                self._endpoint._raise_closed()
+
+    def _not_ended(self, deadline: Deadline, *, may_be_relieved: bool = False) -> Steps[bool]:
+        """Wait for the end of our side; return whether the deadline passed before it.
+
+        A fault that keeps the end back relieves who has asked for it from waiting.
+        """
+        ended = self._stream.ended
+        late = False
+        while True:
+            fault = self._fault()  # before the look
+            with self._endpoint._lock:
+                self._endpoint._raise_problem()  # which ends it too, but not as it was wanted
+                if ended.level or late:
+                    return not ended.level
+                if may_be_relieved and self._stream.is_relieved:
+                    return False
+            late = yield from self._endpoint._waited(deadline, (ended, 1), fault)
 
     # -- asserting
 
@@ -124,9 +143,9 @@ class Connection(Passing):
         yield from self._endpoint._settle()
         self._endpoint._raise_problem()
         with self._endpoint._lock:
-            data = self._log.read()
-        if data:
-            msg = f"{self._label} received {count(len(data), 'byte')}, expected none: {show(data)}"
+            size, came = self._log.size, show_log(self._log)
+        if size:
+            msg = f"{self._label} received {count(size, 'byte')}, expected none: {came}"
             raise MismatchError(msg)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from pytest_sockets._endpoints.datagrams import NOBODY_THERE
+from pytest_sockets._endpoints.datagram_sending import NOBODY_THERE
 from pytest_sockets._wire.errors import MismatchError, SocketsError
 from pytest_sockets._wire.events import Datagram
 from pytest_sockets._wire.rendering import show, show_address

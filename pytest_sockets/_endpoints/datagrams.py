@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import _socket
-import errno
-import socket
+from collections.abc import Sequence
 from typing import Any, cast
 
-from pytest_sockets._endpoints.datagram_faulty import FaultyDatagrams
-from pytest_sockets._endpoints.endpoint import Settings
+from pytest_sockets._endpoints.datagram_sending import DatagramSending
 from pytest_sockets._endpoints.faces import Face, Twin, verb
-from pytest_sockets._endpoints.place import Place
 from pytest_sockets._engine.clock import Deadline
-from pytest_sockets._engine.datagrams import DatagramSocket
+from pytest_sockets._engine.descriptors import MOST
 from pytest_sockets._engine.waiting import Signal, Steps
-from pytest_sockets._wire.errors import (
-    MismatchError,
-    PeerGoneError,
-    SocketsError,
-    WaitTimeout,
-)
+from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.events import Address, Datagram
 from pytest_sockets._wire.framing import count_of
-from pytest_sockets._wire.matching import (
-    as_bytes,
-    as_expectation,
-    matches,
-    pairing,
-    show_expected,
-)
+from pytest_sockets._wire.matching import as_expectation, matches, pairing, show_expected
 from pytest_sockets._wire.rendering import count, show, show_address, show_difference
 
-NOBODY_THERE = frozenset(
-    {errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
-)
 
-
-class DatagramEndpoint(FaultyDatagrams):
+class DatagramEndpoint(DatagramSending):
     """A datagram socket, recorded: what `UDPPeer`, `UnixDatagramPeer` and pairs have in common."""
 
     kind = "datagram_peer"
-
-    def __init__(self, place: Place, *, name: str | None, settings: Settings | None) -> None:
-        super().__init__(name=name, settings=settings)
-        self._place_ = place
-        self._consumed = 0
-        self._arrived = Signal()  # level: datagrams
-        self._last_source: Address | None = None
-        self._heard_by: dict[Address, DatagramSocket] = {}
-        self._datagrams = self._new_record(None)
-        self._sockets = [self._new_part(sock) for sock in place.sockets]
-        for part in self._sockets:
-            part.start()
 
     @property
     def datagrams(self) -> tuple[Datagram, ...]:
@@ -77,40 +46,6 @@ class DatagramEndpoint(FaultyDatagrams):
         with self._lock:
             return [event.data for event in self._datagrams if event.kind == "sent"]
 
-    def send(self, data: bytes, *, to: Address | None = None) -> None:
-        """Send one datagram; ``b""`` is an empty one. Does not block, whatever a fault does to it.
-
-        Args:
-            data: its content.
-            to: where to; `None` means the source of the last datagram received.
-
-        Raises:
-            SocketsError: nobody has sent anything yet, so there is nobody to answer.
-            PeerGoneError: the kernel says that nobody is there.
-            OSError: it is too long, or the receiver's queue is full.
-        """
-        content = as_bytes(data, name="data")
-        if self._closed:
-            self._raise_closed()
-        target = self._target(to)
-        try:
-            self._part_for(target).send(content, target)
-        except (TypeError, OverflowError) as error:
-            msg = f"to={to!r} is no address of {self._place_.family}: {error}"
-            raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
-        except OSError as error:
-            where = f" to {show_address(target)}" if target is not None else ""
-            if error.errno in NOBODY_THERE:
-                msg = f"{self.name} cannot send{where}: {error.strerror}"
-                raise PeerGoneError(msg) from error
-            if error.errno == errno.EMSGSIZE:
-                text = f"{error.strerror}: {count(len(content), 'byte')}{where}"
-                raise OSError(error.errno, text) from None
-            if isinstance(error, BlockingIOError):
-                text = f"{error.strerror}: the queue{where} is full; let the receiver read first"
-                raise BlockingIOError(error.errno, text) from None
-            raise type(error)(error.errno, f"{error.strerror}{where}") from None
-
     @verb
     def expect(self, expected: Any, *, timeout: float | None = None) -> Steps[Datagram]:
         """Require what the next datagram is, consume it and return it.
@@ -122,32 +57,32 @@ class DatagramEndpoint(FaultyDatagrams):
         """
         wanted = as_expectation(expected)
         deadline = self._deadline(timeout)
-        late = False
-        while True:
-            with self._lock:
-                self._raise_problem()
-                record = self._datagrams
-                here = self._consumed < record.received_chunks
-                first = record.datagram(self._consumed) if here else None
-                self._consumed += here
-                if not here and self._closed:
-                    self._raise_closed()
-            if first is not None:
-                if matches(wanted, first.data):
-                    return first
-                origin = f"  from      {show_address(first.source)}"
-                msg = (
-                    f"{self.name} received something else\n"
-                    f"{_difference(wanted, first.data)}\n{origin}"
-                )
-                raise MismatchError(msg)
-            if late:
-                msg = (
-                    f"{self.name}: waited {deadline} for the datagram {show_expected(wanted)}; "
-                    f"{count(self._consumed, 'datagram')} came before it"
-                )
-                raise WaitTimeout(msg)
-            late = yield from self._waited(deadline, (self._arrived, self._consumed + 1))
+        first = yield from self._next(deadline, f"the datagram {show_expected(wanted)}")
+        if matches(wanted, first.data):
+            return first
+        origin = f"  from      {show_address(first.source)}"
+        msg = f"{self.name} received something else\n{_difference(wanted, first.data)}\n{origin}"
+        raise MismatchError(msg)
+
+    @verb
+    def recv_fds(
+        self, maxfds: int = MOST, *, timeout: float | None = None
+    ) -> Steps[tuple[Datagram, list[int]]]:
+        """Return the next datagram, consumed, and the open files that came with it; AF_UNIX only.
+
+        Descriptors beyond `maxfds`, or that came with a datagram which `expect` took, are kept for
+        the next call. They are not inheritable and are the caller's to close; what nobody takes is
+        closed with the endpoint.
+
+        Raises:
+            UnsupportedError: the family is not AF_UNIX.
+        """
+        most = count_of(maxfds, name="maxfds")
+        deadline = self._deadline(timeout)
+        descriptors = self._descriptors("recv_fds")
+        first = yield from self._next(deadline, "a datagram")
+        with self._lock:
+            return first, descriptors.take(self._consumed, most)
 
     @verb
     def wait_datagrams(self, n: int, *, timeout: float | None = None) -> Steps[None]:
@@ -255,47 +190,25 @@ class DatagramEndpoint(FaultyDatagrams):
 
     # -- inside
 
-    def _new_part(self, sock: _socket.socket) -> DatagramSocket:
-        return DatagramSocket(
-            self, self._engine, sock, self._datagrams, self._arrived, self._on_datagram
-        )
-
-    def _on_first(self, stream: Any, *, sent: bool) -> None:
-        """See `Owner`: datagrams have no streams."""
-
-    def _on_end(self, stream: Any) -> None:
-        """See `Owner`: datagrams have no streams."""
-
-    def _on_datagram(self, part: DatagramSocket, data: bytes, source: Address | None) -> None:
-        """Act on a datagram, in the I/O thread with the lock held."""
-        self._last_source = source
-        if source is not None and len(self._sockets) > 1:
-            self._heard_by[source] = part
-
-    def _part_for(self, target: Address | None) -> DatagramSocket:
-        """Return the socket to send from; a host's name can give an endpoint several.
-
-        A source takes an answer only from the address that it has written to (udp(7): connect).
-        """
-        first = self._sockets[0]
-        if target is None or len(self._sockets) == 1:
-            return first
-        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
-        fits = (part for part in self._sockets if part.family == family)
-        return self._heard_by.get(target) or next(fits, first)
-
-    def _target(self, to: Address | None) -> Address | None:
-        """Return where to send; `None` on a connected socket."""
-        target = self._last_source if to is None else to
-        if target is None:
-            why = (
-                "its last datagram came from an unnamed socket"
-                if self._arrived.level
-                else "nobody has sent to it yet"
-            )
-            msg = f"{self.name} does not know where to send: {why}; give to="
-            raise SocketsError(msg)
-        return target
+    def _next(self, deadline: Deadline, what: str) -> Steps[Datagram]:
+        """Wait for the next datagram and consume it."""
+        late = False
+        while True:
+            with self._lock:
+                self._raise_problem()
+                record = self._datagrams
+                if self._consumed < record.received_chunks:
+                    self._consumed += 1
+                    return record.datagram(self._consumed - 1)
+                if self._closed:
+                    self._raise_closed()
+            if late:
+                msg = (
+                    f"{self.name}: waited {deadline} for {what}; "
+                    f"{count(self._consumed, 'datagram')} came before it"
+                )
+                raise WaitTimeout(msg)
+            late = yield from self._waited(deadline, (self._arrived, self._consumed + 1))
 
     def _payloads(self) -> list[bytes]:
         return [datagram.data for datagram in self._datagrams.datagrams()]
@@ -356,6 +269,7 @@ class AsyncDatagramFace(Face):
     """The awaitable verbs of a datagram peer: `peer.aio`."""
 
     expect = Twin(DatagramEndpoint.expect)
+    recv_fds = Twin(DatagramEndpoint.recv_fds)
     wait_datagrams = Twin(DatagramEndpoint.wait_datagrams)
     assert_datagrams = Twin(DatagramEndpoint.assert_datagrams)
     assert_received = Twin(DatagramEndpoint.assert_received)
@@ -364,6 +278,10 @@ class AsyncDatagramFace(Face):
     async def send(self, data: bytes, *, to: Address | None = None) -> None:
         """Do what `DatagramEndpoint.send` does, which never waits."""
         cast("DatagramEndpoint", self._owner).send(data, to=to)
+
+    async def send_fds(self, data: bytes, fds: Sequence[int], *, to: Address | None = None) -> None:
+        """Do what `DatagramEndpoint.send_fds` does, which never waits."""
+        cast("DatagramEndpoint", self._owner).send_fds(data, fds, to=to)
 
 
 def _difference(expected: Any, actual: bytes) -> str:

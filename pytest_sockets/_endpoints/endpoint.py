@@ -319,7 +319,8 @@ class Endpoint:
     def close(self) -> None:
         """Record what the kernel still holds and close all sockets. Idempotent.
 
-        Waits for no peer; a server waits for its handlers to end, for at most the default timeout.
+        Waits for no peer; a server waits for its handlers, and the tasks that they have started, to
+        end, for at most the default timeout.
         """
         with self._lock:
             if self._closed:

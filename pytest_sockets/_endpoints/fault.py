@@ -84,7 +84,10 @@ class Fault:
         endpoint = self._endpoint
         deadline = endpoint._deadline(timeout)
         late = False
-        while self._hits < wanted:
+        while True:
+            with endpoint._lock:  # which is held until what a hit does is done
+                if self._hits >= wanted:
+                    return
             endpoint._raise_problem()
             if endpoint.is_closed:
                 endpoint._raise_closed()

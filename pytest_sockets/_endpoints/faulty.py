@@ -76,32 +76,37 @@ class Faulty(Endpoint):
                 number=len(self._faults) + 1,
                 on_lift=self._lift,
             )
-            self._faults = [*self._faults, fault]
-            self._begin(fault)
+            before = self._faults
+            self._faults = [*before, fault]
+            try:
+                self._begin(fault)
+            except BaseException:  # such as a family that cannot refuse
+                self._faults = before
+                raise
         return fault
 
     # -- for subclasses, with the lock held
 
-    def _faulty_streams(self) -> Sequence[Stream]:
-        """Return the streams of all connections, in order."""
+    def _faulty_streams(self) -> Sequence[tuple[int, Stream]]:
+        """Return the streams of all connections, with their index, in order."""
         return ()
 
     def _begin(self, fault: Fault) -> None:
         """Make a fault active."""
-        for index, stream in enumerate(self._faulty_streams()):
+        for index, stream in self._faulty_streams():
             if fault._concerns(index):
                 stream.add_fault(fault)
 
     def _lift(self, fault: Fault) -> None:
         """Make a fault act no more."""
-        for stream in self._faulty_streams():
+        for _, stream in self._faulty_streams():
             stream.lift_fault(fault)
 
     def _meet(self, stream: Stream, index: int) -> None:
         """Let the active faults act on a new connection."""
-        for fault in self._faults:
-            if fault._concerns(index) and not fault._is_lifted:
-                stream.add_fault(fault, is_new=True)
+        stream.begin_faults(
+            [fault for fault in self._faults if fault._concerns(index) and not fault._is_lifted]
+        )
 
     # -- inside
 
@@ -190,7 +195,7 @@ class Faulty(Endpoint):
         shown = [
             f"{f'#{index} ' if self._accepts else ''}sent {count(stream.record.sent.size, 'byte')} "
             f"and received {stream.record.received.size:,}"
-            for index, stream in enumerate(streams[:SHOWN])
+            for index, stream in streams[:SHOWN]
         ]
         more = ", …" if len(streams) > SHOWN else ""
         if not streams:

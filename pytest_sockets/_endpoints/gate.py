@@ -41,12 +41,14 @@ class Gate:
     def release(self) -> None:
         """Let everybody pass, from now on. Idempotent.
 
-        First all that has been sent to those who come here is brought into their records: it came
-        before the release, and what is sent after this call came later.
+        First all that has been sent to those who come here, or to any endpoint of the gate's
+        factory, is brought into the records: it came before the release, and what is sent after
+        this call came later.
         """
         __tracebackhide__ = True
         try:
-            for endpoint in [user for user in self._users.values() if not user.is_closed][:1]:
+            users = [*self._users.values(), *self._among]  # the others may come later
+            for endpoint in [user for user in users if not user.is_closed][:1]:
                 endpoint._sync()  # one of them: the I/O thread reads for all
         finally:
             self._open()

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from pytest_sockets._endpoints.async_connection import AsyncConnection
 from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._engine.clock import Deadline
-from pytest_sockets._engine.engine import Task
 from pytest_sockets._engine.shells import Worker
+from pytest_sockets._engine.tasks import Tasks
 from pytest_sockets._engine.waiting import Steps, Wait
-from pytest_sockets._wire.errors import EndpointError, PeerGoneError
+from pytest_sockets._wire.errors import EndpointClosedError, EndpointError, PeerGoneError
 from pytest_sockets._wire.rendering import show_error
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Handlers:
         )
         self._context = contextvars.copy_context()
         self._workers: list[Worker] = []
-        self.tasks: list[Task] = []
+        self.tasks: list[Tasks] = []
 
     @property
     def title(self) -> str:
@@ -71,14 +71,16 @@ class Handlers:
 
     def start(self, conn: Connection) -> None:
         """Begin to serve a connection."""
-        context = self._context.copy()
         name = f"handler {self.name} of {conn._label}"
         if self._is_async:
             engine = conn._endpoint._engine
             conn._driven_by = Driven(self.title, engine.thread)
-            self.tasks.append(engine.spawn(self._serve_async(conn), name, context))
+            tasks = Tasks(engine, self._context, functools.partial(self._take_stray, conn))
+            self.tasks.append(tasks)
+            tasks.start(self._serve_async(conn), name)
             return
         conn._driven_by = Driven(self.title)
+        context = self._context.copy()
         worker = Worker(lambda: context.run(self._serve, conn), name)
         self._workers.append(worker)
         worker.start()
@@ -105,29 +107,24 @@ class Handlers:
             conn._stream.close()
 
     def _take(self, conn: Connection, error: BaseException) -> None:
-        endpoint = conn._endpoint
-        if endpoint.is_closed:
-            return  # the end of the test ended a wait in here
-        parts = _untold(error, endpoint)
-        if not parts:
-            return  # so did a problem that was told already
-        if all(isinstance(part, PeerGoneError) or conn._excuses(part) for part in parts):
-            conn._note(f"handler {self.name} ended: {parts[0]}")
+        """Take what ended the handler."""
+        if _weigh(conn, error, f"handler {self.name}", (PeerGoneError,)):
             conn._stream.close()
-            return
-        if isinstance(error, tuple(not_failures)):
-            msg = f"handler {self.name} of {conn._label} raised {show_error(error)}"
-            wrapped = EndpointError(msg)
-            wrapped.__cause__ = error
-            endpoint._add_problem(wrapped)
-        else:
-            where = f"handler {self.name} of connection {conn.index}"
-            endpoint._add_problem(error, f"{where}: {show_error(error)}")
+
+    def _take_stray(self, conn: Connection, error: BaseException) -> None:
+        """Take what ended a task that the handler has started, and nobody has awaited."""
+        harmless: tuple[type[BaseException], ...] = (PeerGoneError,)
+        if not conn._stream.can_send:  # its handler has returned: that ended a wait in it
+            harmless = (PeerGoneError, EndpointClosedError)
+        _weigh(conn, error, f"a task of handler {self.name}", harmless)
 
     # -- the end
 
     def quiet(self, deadline: Deadline) -> Steps[bool]:
-        """Wait until no handler does anything but wait; return whether one had to be waited for."""
+        """Wait until no handler does anything but wait.
+
+        Returns whether one had to be waited for and now waits, so that another look is due.
+        """
         waited = False
         for worker in tuple(self._workers):
             while not worker.is_resting:
@@ -136,15 +133,20 @@ class Handlers:
                     break
                 waited = True
                 if not (yield Wait(deadline, (worker.rests, level + 1))):
-                    return waited
+                    return False  # it is busy with something of its own, perhaps for ever
         return waited
 
     def running(self) -> list[str]:
         """Name the threads and tasks that still run, but for the caller's own."""
         threads = [worker for worker in self._workers if worker.is_alive() and not worker.is_me()]
         return [work.name for work in threads] + [
-            task.name for task in self.tasks if not task.is_over
+            name for tasks in self.tasks for name in tasks.running
         ]
+
+    def tell(self) -> None:
+        """Tell the errors of tasks that nobody will await any more."""
+        for tasks in self.tasks:
+            tasks.tell()
 
     def join(self, deadline: Deadline) -> None:
         """Wait for the threads, but not for the caller's own: their verbs have raised."""
@@ -158,6 +160,28 @@ def _function(handler: Any) -> Any:
     while isinstance(handler, functools.partial):
         handler = handler.func
     return handler
+
+
+def _weigh(
+    conn: Connection, error: BaseException, who: str, harmless: tuple[type[BaseException], ...]
+) -> bool:
+    """Make a problem of an error, or only note it; return whether it was only noted."""
+    endpoint = conn._endpoint
+    if endpoint.is_closed:
+        return False  # the end of the test ended a wait in here
+    parts = _untold(error, endpoint)
+    if not parts:
+        return False  # so did a problem that was told already
+    if all(isinstance(part, harmless) or conn._excuses(part) for part in parts):
+        conn._note(f"{who} ended: {parts[0]}")
+        return True
+    if isinstance(error, tuple(not_failures)):
+        wrapped = EndpointError(f"{who} of {conn._label} raised {show_error(error)}")
+        wrapped.__cause__ = error
+        endpoint._add_problem(wrapped)
+    else:
+        endpoint._add_problem(error, f"{who} of connection {conn.index}: {show_error(error)}")
+    return False
 
 
 def _untold(error: BaseException, endpoint: Endpoint) -> list[BaseException]:

@@ -10,7 +10,7 @@ from pytest_sockets._endpoints.reading import Reading
 from pytest_sockets._engine.clock import Deadline, as_seconds
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
-from pytest_sockets._wire.rendering import count, seconds, show
+from pytest_sockets._wire.rendering import count, seconds
 
 
 class Holding(Reading):
@@ -64,14 +64,15 @@ class Holding(Reading):
         while True:
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
-                unread = self._log.read(self._consumed)
+                unread = self._unread
+                came = self._show_unread()
                 over = self._why_over("received")
                 if self._endpoint.is_closed:
                     self._endpoint._raise_closed()
             if unread and not (gate is not None and self._came_after(gate)):
                 msg = (
                     f"{self._label} expected nothing {how_long}, "
-                    f"but {count(len(unread), 'byte')} came: {show(unread)}"
+                    f"but {count(unread, 'byte')} came: {came}"
                 )
                 raise MismatchError(msg)
             if late or (over and not needs) or any(signal.level >= n for signal, n in needs):

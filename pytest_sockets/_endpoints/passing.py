@@ -8,9 +8,9 @@ from typing import Any
 from pytest_sockets._endpoints.faces import verb
 from pytest_sockets._endpoints.sending import Sending
 from pytest_sockets._engine.descriptors import MOST, Descriptors
-from pytest_sockets._engine.peer import PeerCredentials
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import UnsupportedError
+from pytest_sockets._wire.events import PeerCredentials
 from pytest_sockets._wire.framing import UpTo, count_of
 from pytest_sockets._wire.matching import as_bytes
 from pytest_sockets._wire.spool import ByteLog

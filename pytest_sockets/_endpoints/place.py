@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import secrets
 import shutil
@@ -10,10 +11,12 @@ import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from pytest_sockets._engine.binding import (
     FAMILIES,
+    WITH_NODELAY,
     bind_inet,
     bind_other,
     bind_unix,
@@ -22,6 +25,13 @@ from pytest_sockets._engine.binding import (
     new_socket,
     plain,
     type_name,
+)
+from pytest_sockets._engine.rebinding import (
+    Leave,
+    Rebind,
+    rebind_abstract,
+    rebind_inet,
+    rebind_path,
 )
 from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.events import Address
@@ -43,6 +53,8 @@ class Place:
     """The host name that was asked for, with the port."""
     remove: Callable[[], None] = field(default=lambda: None)
     """Removes what was made on disk."""
+    rebind: Rebind | None = None
+    """Replaces a listening socket by one that refuses; `None` where that cannot be done."""
 
     @property
     def address(self) -> Address:
@@ -138,12 +150,14 @@ def _inet(family: str | None, host: str | None, port: int | str, type: int, prot
     sockets = bind_inet(family, host, port, type, proto)
     addresses: tuple[Any, ...] = tuple([plain(sock.family, sock.getsockname()) for sock in sockets])
     protocol = "udp" if type == socket.SOCK_DGRAM else "tcp"
+    rebind = rebind_inet if type == socket.SOCK_STREAM and proto in WITH_NODELAY else None
     if host is None:
-        return Place(family or "ipv4", sockets, addresses, protocol)
+        return Place(family or "ipv4", sockets, addresses, protocol, rebind=rebind)
     found = {sock.family for sock in sockets}
     names = [name for name, number in FAMILIES.items() if number in found]
     asked = None if any(address[0] == host for address in addresses) else (host, addresses[0][1])
-    return Place("dual" if len(found) > 1 else names[0], sockets, addresses, protocol, asked)
+    name = "dual" if len(found) > 1 else names[0]
+    return Place(name, sockets, addresses, protocol, asked, rebind=rebind)
 
 
 def _unix(path: str | os.PathLike[str] | None, type: int, proto: int, *, abstract: bool) -> Place:
@@ -154,10 +168,13 @@ def _unix(path: str | os.PathLike[str] | None, type: int, proto: int, *, abstrac
             msg = f"abstract=True chooses a name; to give one, write path='\\0{path}'"
             raise ValueError(msg)
         path = path or f"\0pytest-sockets-{secrets.token_hex(8)}"
-        return Place("unix", [bind_unix(path, type, proto)], (path,), protocol)
+        sock = bind_unix(path, type, proto)
+        again = partial(rebind_abstract, path)
+        return Place("unix", [sock], (path,), protocol, rebind=again)
     if path is not None:
         sock = bind_unix(path, type, proto)
-        return Place("unix", [sock], (path,), protocol, remove=_remover(path))
+        file = SocketFile(path)
+        return Place("unix", [sock], (path,), protocol, remove=file.remove, rebind=file.rebind)
     folder = short_folder()
     try:
         own = os.path.join(folder, "s")
@@ -169,7 +186,8 @@ def _unix(path: str | os.PathLike[str] | None, type: int, proto: int, *, abstrac
     def remove() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
-    return Place("unix", [sock], (own,), protocol, remove=remove)
+    file = SocketFile(own)
+    return Place("unix", [sock], (own,), protocol, remove=remove, rebind=file.rebind)
 
 
 def as_path(path: object) -> str:
@@ -189,18 +207,32 @@ def _other(family: int, type: int, proto: int, address: Any) -> Place:
     return Place(name, [sock], (bound,), protocol)
 
 
-def _remover(path: str) -> Callable[[], None]:
-    path = os.path.abspath(path)  # the working directory may be another by then
-    inode = os.stat(path).st_ino
+class SocketFile:
+    """The file of an AF_UNIX socket, ours until somebody removes or replaces it."""
 
-    def remove() -> None:
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)  # the working directory may be another later
+        self._inode = os.stat(path).st_ino
+
+    def remove(self) -> None:
+        """Remove it, unless it is another's by now."""
+        if self._is_ours():
+            os.unlink(self._path)
+
+    def rebind(self, sock: _socket.socket, leave: Leave) -> _socket.socket:
+        """Replace it by the file of a socket that refuses."""
+        if not self._is_ours():
+            msg = f"{self._path} was removed or replaced: only a server that has it can go down"
+            raise FileNotFoundError(errno.ENOENT, msg)
+        fresh = rebind_path(self._path, sock, leave)
+        self._inode = os.stat(self._path).st_ino
+        return fresh
+
+    def _is_ours(self) -> bool:
         try:
-            if os.stat(path).st_ino == inode:  # else somebody has replaced it: theirs to remove
-                os.unlink(path)
+            return os.stat(self._path).st_ino == self._inode
         except (FileNotFoundError, NotADirectoryError):
-            return
-
-    return remove
+            return False
 
 
 def short_folder() -> str:

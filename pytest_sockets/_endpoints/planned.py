@@ -64,6 +64,12 @@ class Planned(Endpoint):
         `PeerGoneError`, which is only noted in the transcript. At the end of the test its verbs
         raise `EndpointClosedError`.
 
+        Tasks that an ``async def`` handler starts itself and does not await go on after it has
+        returned, on a connection that is closed then. Their exceptions are problems too, but for
+        `PeerGoneError`, and `EndpointClosedError` once the connection is closed. One that somebody
+        could still await is told by `check()` and at the end of the test. Closing the server
+        cancels all tasks and waits until they have ended, for at most the default timeout.
+
         Returns:
             The handler, so that this can be a decorator.
 
@@ -139,8 +145,12 @@ class Planned(Endpoint):
         return self._plans
 
     def _leftovers(self) -> list[MismatchError]:
-        plans = [] if self._plans is None else self._plans.judge()
-        return [*plans, *super()._leftovers()]
+        if self._plans is None:
+            return super()._leftovers()
+        self._plans.tell()
+        if self._problems:  # what is left is their consequence
+            return []
+        return [*self._plans.judge(), *super()._leftovers()]
 
     def _quiet(self) -> Steps[None]:
         yield from self._settle()

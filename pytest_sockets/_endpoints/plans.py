@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import warnings
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ from pytest_sockets._endpoints.playing import play, surplus
 from pytest_sockets._endpoints.script import Player, Script
 from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._engine.clock import Deadline
-from pytest_sockets._engine.engine import Task
-from pytest_sockets._engine.waiting import Steps
+from pytest_sockets._engine.tasks import Tasks, cancel
+from pytest_sockets._engine.waiting import Steps, Wait
 from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.rendering import count
 from pytest_sockets._wire.rules import Rules
@@ -32,7 +33,7 @@ class Plans:
         self._each: Script | None = None
         self._handlers: Handlers | None = None
         self.rules = Rules(server._framing)
-        self._tasks: list[Task] = []
+        self._tasks: list[Tasks] = []
 
     def add_script(self, *, each: bool, strict: bool, timeout: float | None) -> Script:
         """Make a script, and begin it where a connection waits for one."""
@@ -69,7 +70,10 @@ class Plans:
             conn._driven_by = Driven(script._name, engine.thread)
             player = Player(script, conn, self.rules)
             script._players.append(player)
-            self._tasks.append(engine.spawn(play(player), f"{script._name} of {conn._label}"))
+            # An empty context: who lets the client in, perhaps a handler, has no part in it.
+            tasks = Tasks(engine, contextvars.Context(), self._server._add_problem)
+            self._tasks.append(tasks)
+            tasks.start(play(player), f"{script._name} of {conn._label}")
             return True
         if self._handlers is not None:
             self._handlers.start(conn)
@@ -92,6 +96,11 @@ class Plans:
     def judge(self) -> list[MismatchError]:
         """Return what is wrong if nothing more happens."""
         found: list[MismatchError] = []
+        # A connection that a fault has ended at once would have taken a script.
+        spared = sum(
+            conn._driven_by is None and conn._broken_by is not None
+            for conn in self._server._connections
+        )
         scripts = [*self._scripts, *([self._each] if self._each is not None else [])]
         for script in scripts:
             total = len(script._plan.steps)
@@ -100,12 +109,20 @@ class Plans:
                 msg = f"{name} has no steps: add some, as in script().expect(b'…').send(b'…')"
                 found.append(MismatchError(msg))
             elif not script._players and script is not self._each and script._plan.is_required(0):
+                if spared:
+                    spared -= 1
+                    continue
                 msg = f"{name}, {count(total, 'step')}: never played, as nobody connected for it"
                 found.append(MismatchError(msg))
             found += [error for player in script._players if (error := _rest(player)) is not None]
         if any(script._is_strict for script in scripts):
             found += self._unplanned()
         return found
+
+    def tell(self) -> None:
+        """Tell what has gone wrong in tasks of the handler, but could have been awaited so far."""
+        if self._handlers is not None:
+            self._handlers.tell()
 
     def _unplanned(self) -> list[MismatchError]:
         server = self._server
@@ -130,16 +147,16 @@ class Plans:
     def end(self) -> None:
         """Have everything end that still drives a connection, and wait for it."""
         server, handlers = self._server, self._handlers
+        deadline = server.settings.deadline(None)
         tasks = self._tasks + (handlers.tasks if handlers is not None else [])
-        running = [task for task in tasks if not task.is_over]
-        for task in running:
-            task.cancel()
+        running = [part for part in tasks if part.are_at_work]
+        if running:
+            server._engine.post(cancel, running)
         if server._engine.is_here():  # closed by an async handler: to wait here would stop it
             return
-        if running:
-            drive(_settled(server), "close")
+        drive(_ended(running, deadline), "close")
         if handlers is not None:
-            handlers.join(server.settings.deadline(None))
+            handlers.join(deadline)
             if running_still := handlers.running():
                 msg = (
                     f"{server.name} has closed, but {', '.join(running_still)} still runs: "
@@ -155,8 +172,9 @@ class Plans:
         return [script._text for script in scripts] + unused
 
 
-def _settled(server: StreamServer) -> Steps[None]:
-    yield server._engine.settled(Deadline(server.settings.timeout))
+def _ended(several: list[Tasks], deadline: Deadline) -> Steps[None]:
+    for tasks in several:
+        yield Wait(deadline, (tasks.over, 1))
 
 
 def _rest(player: Player) -> MismatchError | None:

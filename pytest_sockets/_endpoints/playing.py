@@ -12,6 +12,7 @@ from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.shells import run_async
 from pytest_sockets._engine.waiting import Steps, Wait
 from pytest_sockets._wire.errors import (
+    EndpointClosedError,
     MismatchError,
     PeerGoneError,
     WaitTimeout,
@@ -22,9 +23,6 @@ from pytest_sockets._wire.script import Step
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.script import Player
 
-GRACE = 1.0
-"""Seconds after the last step was written in which another may follow: a connection can be there
-before its script, and have sent more than the steps so far expect."""
 FOREVER = math.inf
 
 
@@ -37,7 +35,9 @@ async def play(player: Player) -> None:
     except asyncio.CancelledError:  # the endpoint ends
         raise
     except BaseException as error:  # a reply function may call pytest.fail()
-        if conn._excuses(error):
+        # Of one that was ended `_may_leave` has judged what had come before.
+        is_judged = conn._ended_by is not None and isinstance(error, MismatchError)
+        if conn._excuses(error) and not is_judged:
             conn._note(f"{player.script._name} ended: {error}")
         elif not endpoint.is_closed and not any(error is problem for problem in endpoint.problems):
             endpoint._add_problem(error.with_traceback(users_part(error)))
@@ -51,7 +51,9 @@ def _play(player: Player) -> Steps[None]:
         try:
             yield from _first_byte(player, step)
             result = yield from _verb(player, step)
-        except (MismatchError, PeerGoneError, WaitTimeout) as error:
+        except (MismatchError, PeerGoneError, EndpointClosedError, WaitTimeout) as error:
+            if player.conn._endpoint.is_closed:
+                raise
             if any(error is problem for problem in player.conn._endpoint.problems):
                 raise
             if step.kind == "receive" and (yield from _by_rule(player, step.timeout)):
@@ -59,6 +61,9 @@ def _play(player: Player) -> Steps[None]:
             if _may_leave(player, step):
                 return
             raise _told(player, step, error) from error.__cause__
+        except Exception as error:  # of the kernel, such as a message that is too long
+            error.add_note(f"{player.conn._label}, {player.place}: {step} failed")
+            raise
         if step.save is not None:
             player.conn.saved[step.save] = result
         player.position += 1
@@ -83,9 +88,12 @@ def _has_step(player: Player) -> Steps[bool]:
         if player.unread and (yield from _by_rule(player, None)):
             continue
         if script._is_strict and player.unread and script._plan.steps:
-            if is_complete or age >= GRACE:
+            # Another step may follow: a connection can be there before its script is all written,
+            # and have sent more than the steps so far expect.
+            grace = conn._endpoint._deadline(script._timeout).timeout
+            if is_complete or age >= grace:
                 raise surplus(player)
-            yield Wait(Deadline(GRACE - age), written, end)
+            yield Wait(Deadline(grace - age), written, end)
         elif conn._stream.peer_ended or conn._stream.ended.level:
             yield Wait(Deadline(FOREVER), written, end)
         else:
@@ -130,7 +138,7 @@ def surplus(player: Player) -> MismatchError:
 
 def _first_byte(player: Player, step: Step) -> Steps[None]:
     """Wait, without a deadline, where a step's clock does not run yet."""
-    if step.kind != "receive":
+    if step.kind != "receive" or step.arguments == (b"",):  # which no byte at all meets
         return
     conn, script = player.conn, player.script
     stream = conn._stream
@@ -166,9 +174,12 @@ def _verb(player: Player, step: Step) -> Steps[Any]:
 
 
 def _may_leave(player: Player, step: Step) -> bool:
-    """Whether what happened is only that the peer has left, where it may."""
+    """Whether it only ended: the peer has left, where it may, or the test has cut it."""
+    if player.conn._ended_by is not None:
+        return step.may_begin_with(player.bytes_of_step())
     required = player.script._plan.is_required(player.position)
-    has_left = player.conn._stream.peer_ended is not None
+    stream = player.conn._stream
+    has_left = stream.peer_ended is not None or not stream.is_open
     return not required and has_left and step.may_begin_with(player.bytes_of_step())
 
 

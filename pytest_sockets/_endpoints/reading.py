@@ -110,6 +110,8 @@ class Reading(StreamView):
                     self._consumed += equal
                     return expected
                 over = self._why_over("received")
+                if self._stream.peer_ended is None:
+                    self._check_readable(f"expect wanted {show(expected)}")
             if over:
                 difference = show_difference(expected, expected[:equal])
                 msg = f"{self._label} received less\n{difference}\n  no more can come: {over}"
@@ -154,9 +156,8 @@ class Reading(StreamView):
         while True:
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
-                unread = self._log.read(self._consumed)
-                if unread:
-                    came = f"{count(len(unread), 'byte')} came: {show(unread)}"
+                if self._unread:
+                    came = f"{count(self._unread, 'byte')} came: {self._show_unread()}"
                     msg = f"{self._label} expected EOF, but {came}"
                     raise MismatchError(msg)
                 if stream.peer_ended == "eof":

@@ -11,6 +11,7 @@ from pytest_sockets._endpoints.passing import as_descriptors
 from pytest_sockets._endpoints.sending import as_pieces
 from pytest_sockets._engine.clock import CLOCK, as_seconds
 from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.framing import (
     Exactly,
     Frame,
@@ -21,7 +22,7 @@ from pytest_sockets._wire.framing import (
     expectation,
 )
 from pytest_sockets._wire.matching import as_bytes, show_expected
-from pytest_sockets._wire.rendering import count, seconds, show
+from pytest_sockets._wire.rendering import count, seconds, show_log
 from pytest_sockets._wire.rules import Rules
 from pytest_sockets._wire.script import Kind, Plan, Step
 
@@ -56,6 +57,7 @@ class Script:
     Raises:
         TypeError, ValueError: a step's argument is wrong, or the step can never be reached, such
             as one after `close()`. Raised at once, where the script is written.
+        UnsupportedError: the step needs AF_UNIX, and the server is of another family.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Script:
 
         The descriptors have to be open still when the step is played.
         """
+        self._need_unix("send_fds")
         content, numbers = as_bytes(data, name="data"), as_descriptors(fds)
         return self._add("send_fds", "send", content, numbers, timeout=timeout)
 
@@ -99,6 +102,7 @@ class Script:
 
         What `save` keeps is the bytes and a list of descriptors, which are the test's to close.
         """
+        self._need_unix("recv_fds")
         most = count_of(maxfds, name="maxfds")
         return self._take("recv_fds", UpTo(n), n, most, save=save, timeout=timeout)
 
@@ -236,6 +240,14 @@ class Script:
 
     # -- inside
 
+    def _need_unix(self, name: str) -> None:
+        if self._server.family != "unix":
+            msg = (
+                f"{name} needs AF_UNIX, and {self._server.name} is {self._server.family}: "
+                "descriptors do not travel over a network"
+            )
+            raise UnsupportedError(msg)
+
     def _take(
         self, name: str, frame: Frame, *arguments: Any, save: str | None, timeout: float | None
     ) -> Script:
@@ -319,20 +331,25 @@ class Player:
     @property
     def unread(self) -> int:
         """How many bytes have come and were not consumed."""
-        return self.conn._log.size - self.conn._consumed
+        return self.conn._unread
 
     def bytes_of_step(self) -> bytes:
         """Return what the step has consumed in vain, or what there is to consume."""
-        log, start, consumed = self.conn._log, self.start, self.conn._consumed
         with self.conn._endpoint._lock:  # of the record, too: a sender may be writing to it
-            return log.read(start, consumed if consumed > start else log.size)
+            return self.conn._log.read(self.start, self._stop)
+
+    @property
+    def _stop(self) -> int:
+        """Where the bytes end that the step has consumed in vain, or could."""
+        consumed = self.conn._consumed
+        return consumed if consumed > self.start else self.conn._log.size
 
     def got(self) -> str:
         """Say what there is in place of what was wanted."""
         step = self.step
         over = self.conn._why_over("received")
         is_end = step is not None and step.verb in ("expect_reset", "wait_eof")
-        data = b"" if is_end else self.bytes_of_step()
-        if data:
-            return show(data)
+        with self.conn._endpoint._lock:
+            if self._stop > self.start and not is_end:
+                return show_log(self.conn._log, self.start, self._stop)
         return f"nothing: {over}" if over else "nothing"

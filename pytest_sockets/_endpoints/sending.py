@@ -85,7 +85,7 @@ class Sending(Holding):
                 left = f"{count(len(contents) - number + 1, 'piece')} did not go out"
                 msg = (
                     f"{self._label}: send_apart waited {deadline} for the peer to read {before}"
-                    f"{self._unread()}; {left}"
+                    f"{self._not_read()}; {left}"
                 )
                 raise WaitTimeout(msg)
             yield from self._send("send_apart", content, deadline)
@@ -113,7 +113,7 @@ class Sending(Holding):
         if sight is not Sight.READ:
             msg = (
                 f"{self._label}: wait_peer_read waited {deadline} for the peer to read what was "
-                f"sent{self._unread()}"
+                f"sent{self._not_read()}"
             )
             raise WaitTimeout(msg)
 
@@ -158,11 +158,10 @@ class Sending(Holding):
                     return
                 if not stream.is_open:
                     self._check_sendable(missing)
+                fault = self._fault()
             if late:
                 raise WaitTimeout(self._not_taken(name, deadline, len(content), missing))
-            late = yield from self._endpoint._waited(
-                deadline, (stream.sent, target), *self._fault()
-            )
+            late = yield from self._endpoint._waited(deadline, (stream.sent, target), fault)
 
     def _until_read(
         self, name: str, deadline: Deadline, what: str, *, to_send: bool = False
@@ -249,7 +248,7 @@ class Sending(Holding):
         )
         raise EndpointClosedError(msg)
 
-    def _unread(self) -> str:
+    def _not_read(self) -> str:
         """Say how much the peer has not read, where that is known."""
         state = self.peer_state
         queued = self._stream.queued

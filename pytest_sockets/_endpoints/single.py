@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket
-import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -20,16 +19,14 @@ from pytest_sockets._engine.binding import (
     check_host,
     check_path,
     new_socket,
-    plain,
     refuse,
     resolve_port,
 )
 from pytest_sockets._engine.clock import CLOCK
-from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.selector import ONCE, WRITE
+from pytest_sockets._engine.connecting import Connector
+from pytest_sockets._engine.credentials import ask_for_credentials
 from pytest_sockets._engine.stream import Stream
-from pytest_sockets._engine.waiting import Signal, Steps, Wait
-from pytest_sockets._wire.errors import UnsupportedError
+from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.rendering import show_address
 
@@ -66,8 +63,8 @@ class SingleStream(Faulty):
     def _give_up(self) -> None:
         self._stream.reset()
 
-    def _faulty_streams(self) -> Sequence[Stream]:
-        return (self._stream,)
+    def _faulty_streams(self) -> Sequence[tuple[int, Stream]]:
+        return ((0, self._stream),)
 
     def _signals(self) -> tuple[Signal, ...]:
         stream = self._stream
@@ -156,7 +153,8 @@ class SocketPair(SingleStream):
 class DatagramPair(DatagramEndpoint):
     """A connected pair of AF_UNIX datagram sockets; the peer is the pair itself.
 
-    ``sock, peer = pair`` works. Both ends are closed with it.
+    ``sock, peer = pair`` works. Both ends are closed with it. Neither has a name, until the test
+    sends: then the kernel gives its end an abstract one (unix(7): SO_PASSCRED).
     """
 
     kind = "unix_datagram_pair"
@@ -204,6 +202,7 @@ def _unix_pair(type: str) -> tuple[_socket.socket, PlainSocket]:
         refuse(error, f"AF_UNIX {type} pair")
         raise
     ours.setblocking(False)
+    ask_for_credentials(ours)
     plain_end = PlainSocket(socket.AF_UNIX, PAIR_TYPES[type], 0, fileno=theirs.detach())
     return ours, plain_end
 
@@ -233,26 +232,6 @@ def _tcp_pair() -> tuple[_socket.socket, PlainSocket, Address | None]:
     return ours, theirs, address
 
 
-class _Connecting:
-    """Wakes when a socket has connected, or failed to."""
-
-    turns = 1
-
-    def __init__(self, sock: _socket.socket) -> None:
-        self.done = Signal()
-        self.error = 0
-        self._socket = sock
-
-    def on_ready(self, events: int) -> None:
-        # The event may be that of another socket, which had this number when it was polled.
-        self.error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if self.error or _is_connected(self._socket):
-            self.done.finish()
-
-    def on_failure(self, error: Exception) -> None:
-        self.done.finish()
-
-
 def open_connection(
     address: Any,
     *,
@@ -263,60 +242,12 @@ def open_connection(
 ) -> Steps[Connection]:
     """Connect, and return the connection of a new `Client`."""
     deadline = settings.deadline(timeout)
-    refusal: Exception | None = None
-    for candidate, target in _candidates(address, family):
-        try:
-            sock = new_socket(candidate, socket.SOCK_STREAM)
-        except UnsupportedError as error:
-            refusal = error
-            continue
-        try:
-            code = sock.connect_ex(target)
-            if code == errno.EINPROGRESS:
-                watcher = _Connecting(sock)
-                selector = Engine.current().selector
-                selector.add(sock.fileno(), watcher, WRITE | ONCE)
-                try:
-                    woken = yield Wait(deadline, (watcher.done, 1))
-                finally:
-                    selector.remove(sock.fileno())
-                code = watcher.error or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if not woken and not code and not _is_connected(sock):
-                    msg = f"connecting to {show_address(plain(candidate, target))} took {deadline}"
-                    raise TimeoutError(errno.ETIMEDOUT, msg)
-            if code:
-                where = show_address(plain(candidate, target))
-                # AF_UNIX does not let a non-blocking socket queue for the queue (connect(2)).
-                full = "; its queue of connections is full" if code == errno.EAGAIN else ""
-                raise OSError(code, f"{os.strerror(code)}: {where}{full}")
-            if candidate in LOOPBACK:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except TimeoutError:
-            sock.close()
-            raise
-        except OSError as error:  # a name's next address may answer
-            sock.close()
-            refusal = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            peer = plain(candidate, sock.getpeername())
-            return Client(sock, peer, name=name, settings=settings)._connection
-    assert refusal is not None, "there is always a candidate"
-    raise refusal
+    sock, peer = yield from Connector(candidates_of(address, family)).connect(deadline)
+    return Client(sock, peer, name=name, settings=settings)._connection
 
 
-def _is_connected(sock: _socket.socket) -> bool:
-    # Asked at the deadline: a busy machine must not make a late answer of one that is there.
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
-
-
-def _candidates(address: Any, family: int | None) -> list[tuple[int, Any]]:
+def candidates_of(address: Any, family: int | None = None) -> list[tuple[int, Any]]:
+    """Return the families and kernel's addresses that a user's address may mean."""
     if family is not None and family not in LOOPBACK and family != socket.AF_UNIX:
         return [(family, address)]
     if isinstance(address, (str, bytes)) or hasattr(address, "__fspath__"):

@@ -10,6 +10,13 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
 from pytest_sockets._endpoints import problems
+from pytest_sockets._endpoints.addresses import (
+    BlackholeAddress,
+    HeldAddress,
+    RefusedAddress,
+    ReservedPort,
+)
+from pytest_sockets._endpoints.capabilities import capabilities
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.datagram_peer import (
     DatagramPeer,
@@ -26,6 +33,7 @@ from pytest_sockets._endpoints.protocol_server import (
     ProtocolServer,
     StreamCallback,
 )
+from pytest_sockets._endpoints.proxy import TCPProxy, Upstream
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.servers import (
     ChargenServer,
@@ -40,12 +48,13 @@ from pytest_sockets._endpoints.udp_proxy import UDPProxy, UDPUpstream
 from pytest_sockets._engine.binding import check_family
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.waiting import Steps
-from pytest_sockets._wire.errors import EndpointClosedError
+from pytest_sockets._wire.errors import EndpointClosedError, UnsupportedError
 from pytest_sockets._wire.events import Event
 from pytest_sockets._wire.framing import Framing
 from pytest_sockets._wire.record import merged
 
 E = TypeVar("E", bound=Endpoint)
+A = TypeVar("A", bound=HeldAddress)
 
 
 class Sockets:
@@ -65,6 +74,8 @@ class Sockets:
         self._family = None if family is None else check_family(family)
         self._endpoints: list[Endpoint] = []
         self._gates: list[Gate] = []
+        self._addresses: list[HeldAddress] = []
+        self._skip: Callable[[str], object] | None = None  # set by a test framework
         self._is_closed = False
         self._names: dict[str, int] = {}
         # Checkers of leaked threads forgive one that starts in a fixture, not in the test.
@@ -221,6 +232,31 @@ class Sockets:
         name = name or self._number("server")
         return self._open(cls, name, family=family, type=type, address=address, proto=proto)
 
+    # -- proxies
+
+    def tcp_proxy(
+        self,
+        upstream: Upstream,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        name: str | None = None,
+    ) -> TCPProxy:
+        """Open a TCP proxy before a real server; the arguments are as for `TCPProxy`."""
+        self._check_open()
+        proxy = TCPProxy(
+            upstream,
+            family=self._choose(family, host),
+            host=host,
+            port=port,
+            name=name or self._number(TCPProxy.kind),
+            settings=self._settings,
+        )
+        for side in proxy.endpoints:
+            self._keep(side)
+        return proxy
+
     # -- datagrams
 
     def udp_peer(
@@ -275,8 +311,35 @@ class Sockets:
             name=name or self._number(UDPProxy.kind),
             settings=self._settings,
         )
-        self._endpoints += proxy.endpoints
+        for side in proxy.endpoints:
+            self._keep(side)
         return proxy
+
+    # -- held addresses
+
+    def refused_address(
+        self, *, family: str | None = None, host: str | None = None, name: str | None = None
+    ) -> RefusedAddress:
+        """Hold an address that refuses connections, and that nobody else can take."""
+        return self._hold(RefusedAddress, name, family=self._choose(family, host), host=host)
+
+    def blackhole_address(
+        self, *, family: str | None = None, host: str | None = None, name: str | None = None
+    ) -> BlackholeAddress:
+        """Hold an address that does not answer, so that `connect` hangs there."""
+        return self._hold(BlackholeAddress, name, family=self._choose(family, host), host=host)
+
+    def reserved_port(
+        self,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        type: int = socket.SOCK_STREAM,
+        name: str | None = None,
+    ) -> ReservedPort:
+        """Hold a port until a server under test binds it, or takes its socket."""
+        family = self._choose(family, host)
+        return self._hold(ReservedPort, name, family=family, host=host, type=type)
 
     # -- pairs and clients
 
@@ -333,7 +396,7 @@ class Sockets:
         conn = yield from open_connection(
             address, family=family, timeout=timeout, name=name, settings=self._settings
         )
-        self._endpoints.append(conn.endpoint)
+        self._keep(conn.endpoint)
         return conn
 
     def gate(self, *, name: str | None = None) -> Gate:
@@ -352,6 +415,28 @@ class Sockets:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All endpoints opened here, in order."""
         return tuple(self._endpoints)
+
+    def require(self, *names: str) -> None:
+        """Require what this machine has to be able to do, by the names of `capabilities`.
+
+        Under pytest a test is skipped where it cannot.
+
+        Raises:
+            UnsupportedError: it cannot; outside of pytest.
+            ValueError: there is no capability of that name.
+        """
+        __tracebackhide__ = True
+        known = tuple(capabilities)
+        for name in names:
+            if name not in known:
+                msg = f"{name!r} is no capability; there are {', '.join(known)}"
+                raise ValueError(msg)
+        for name in names:
+            if capabilities[name] == "no":
+                reason = capabilities.why_not(name)
+                if self._skip is not None:
+                    self._skip(reason)
+                raise UnsupportedError(reason)
 
     @property
     def seed(self) -> int:
@@ -390,9 +475,11 @@ class Sockets:
         problems.check(self._endpoints)
 
     def close(self) -> None:
-        """Close all endpoints, the newest first. Idempotent; does not block."""
+        """Close all endpoints and addresses, the newest first. Idempotent; does not block."""
         self._is_closed = True
         with ExitStack() as stack:  # one that fails to close does not keep the others open
+            for address in self._addresses:
+                stack.callback(address.close)
             for gate in self._gates:  # last: who holds at one is told that its endpoint is closed
                 stack.callback(gate.release)
             for endpoint in self._endpoints:
@@ -442,8 +529,19 @@ class Sockets:
         self._check_open()
         kind: str = getattr(cls, "kind", "endpoint")
         endpoint = cls(name=name or self._number(kind), settings=self._settings, **options)
-        self._endpoints.append(endpoint)
+        self._keep(endpoint)
         return endpoint
+
+    def _keep(self, endpoint: Endpoint) -> None:
+        """Close it with the others. Nobody has it yet."""
+        self._endpoints.append(endpoint)
+
+    def _hold(self, cls: Callable[..., A], name: str | None, **options: Any) -> A:
+        self._check_open()
+        kind: str = getattr(cls, "kind", "address")
+        held = cls(name=name or self._number(kind), **options)
+        self._addresses.append(held)
+        return held
 
     def _check_open(self) -> None:
         if self._is_closed:

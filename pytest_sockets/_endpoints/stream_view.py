@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_sockets._endpoints.claims import Direction
-from pytest_sockets._endpoints.endpoint import Endpoint
+from pytest_sockets._endpoints.faulty import Faulty
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.stream import PeerEnd, Stream
 from pytest_sockets._engine.waiting import Signal, Steps
@@ -20,7 +20,7 @@ from pytest_sockets._wire.errors import (
 )
 from pytest_sockets._wire.events import Address, Event
 from pytest_sockets._wire.framing import Frame
-from pytest_sockets._wire.rendering import count, show
+from pytest_sockets._wire.rendering import count, show_log
 from pytest_sockets._wire.spool import ByteLog
 
 
@@ -37,7 +37,7 @@ class Driven:
 class StreamView:
     """What can be asked of a stream at any time, also after its end."""
 
-    def __init__(self, endpoint: Endpoint, stream: Stream, index: int) -> None:
+    def __init__(self, endpoint: Faulty, stream: Stream, index: int) -> None:
         self._endpoint = endpoint
         self._stream = stream
         self._driven_by: Driven | None = None
@@ -92,7 +92,7 @@ class StreamView:
         return self._stream.peer_address
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> Faulty:
         """The endpoint it belongs to."""
         return self._endpoint
 
@@ -123,6 +123,15 @@ class StreamView:
     def _log(self) -> ByteLog:
         return self._stream.record.received
 
+    @property
+    def _unread(self) -> int:
+        """How many bytes have come and were not consumed."""
+        return self._log.size - self._consumed
+
+    def _show_unread(self) -> str:
+        """Return the beginning of them, for a message."""
+        return show_log(self._log, self._consumed)
+
     def _bytes(self, direction: Direction) -> ByteLog:
         """Return the bytes of one direction."""
         record = self._stream.record
@@ -132,25 +141,28 @@ class StreamView:
         """Return the signal that rises with the bytes of one direction."""
         return self._stream.received if direction == "received" else self._stream.sent
 
-    def _fault(self) -> list[tuple[Signal, float]]:
-        """Return what a wait for our own bytes to go out has to see beside them."""
-        faults = self._stream.faults
-        return [] if faults is None else [(faults.began, faults.began.level + 1)]
+    def _fault(self) -> tuple[Signal, float]:
+        """Return what a wait for our own bytes to go out has to see beside them.
+
+        With the endpoint's lock held, or before a look at what a fault has done.
+        """
+        relief = self._stream.relief
+        return relief, relief.level + 1
 
     @property
     def _broken_by(self) -> str | None:
-        """The fault that breaks the conversation: what a plan misses from then on is its doing."""
+        """What the test did to break the conversation: what a plan misses is its doing."""
         faults = self._stream.faults
         return None if faults is None else faults.broken_by
 
     def _excuses(self, error: BaseException) -> bool:
-        """Whether an error of what drives it only follows from a fault."""
+        """Whether an error of what drives it only follows from what the test did to break it."""
         what_follows = (SocketsError, MismatchError, WaitTimeout)
         return self._broken_by is not None and isinstance(error, what_follows)
 
     @property
     def _ended_by(self) -> str | None:
-        """The fault that has ended our side."""
+        """What the test did that has ended our side, beside a verb of the connection."""
         faults = self._stream.faults
         return None if faults is None else faults.ended_by
 
@@ -162,7 +174,7 @@ class StreamView:
             return f"the peer reset the connection ({why.strerror if why else 'reset'})"
         if direction == "received" and stream.peer_ended == "eof":
             return "the peer sent EOF"
-        by = f" by the fault {self._ended_by}" if self._ended_by else ""
+        by = f" by {self._ended_by}" if self._ended_by else ""
         if not stream.is_open:
             return f"the connection is closed on our side{by}"
         if direction == "sent" and not stream.can_send and not stream.queued:
@@ -194,10 +206,9 @@ class StreamView:
                     return b""
                 self._check_readable(f"{name} wanted {frame.wanted}")
             if late:
-                unread = log.read(self._consumed)
                 msg = (
                     f"{self._label}: {name} waited {deadline} for {frame.wanted}\n"
-                    f"  unread so far: {show(unread)} ({count(len(unread), 'byte')})"
+                    f"  unread so far: {self._show_unread()} ({count(self._unread, 'byte')})"
                 )
                 raise WaitTimeout(msg)
             late = yield from self._endpoint._waited(deadline, (self._stream.received, offset))
@@ -239,11 +250,11 @@ class StreamView:
         over = self._why_over("received")
         if over is None:
             return
-        unread = self._log.read(self._consumed)
         if self._endpoint.is_closed and self._stream.peer_ended is None:
             self._endpoint._raise_closed()
         tail = f", but {over}" if wanted else over
-        rest = f"; unread: {show(unread)} ({count(len(unread), 'byte')})" if unread else ""
+        unread = count(self._unread, "byte")
+        rest = f"; unread: {self._show_unread()} ({unread})" if self._unread else ""
         msg = f"{self._label}: {wanted}{tail}{rest}"
         if self._stream.peer_ended is None:
             raise EndpointClosedError(msg)
@@ -259,7 +270,7 @@ class StreamView:
             raise PeerGoneError(msg) from stream.reset_error
         if self._endpoint.is_closed:
             self._endpoint._raise_closed()
-        by = f"the fault {self._ended_by}" if self._ended_by else "close(), send_eof() or reset()"
+        by = self._ended_by or "close(), send_eof() or reset()"
         msg = f"{self._label} cannot send: its side was ended by {by}{lost}"
         raise EndpointClosedError(msg)
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from pytest_sockets._endpoints import problems
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.placed import Placed
-from pytest_sockets._wire.events import Event
+from pytest_sockets._wire.events import Address, Event
 from pytest_sockets._wire.record import merged
+
+Way: TypeAlias = Literal["request", "reply"]
+
+SHOWN = 8
+"""Datagrams, or connections, that the message of a proxy shows."""
+REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where what is sent to no address in particular goes."""
 
 T = TypeVar("T", bound="TwoSides")
 
@@ -78,3 +85,23 @@ class TwoSides(Placed):
         place, summary = first.summary
         state = "closed" if self.is_closed else "open"
         return f"<{type(self).__name__} {place} {second._place()}, {summary}, {state}>"
+
+
+def check_direction(direction: object) -> None:
+    """Refuse what is no direction of a proxy."""
+    if direction not in ("request", "reply"):
+        msg = (
+            "direction must be 'request' (from a client to the upstream) or 'reply' (back), "
+            f"not {direction!r}"
+        )
+        raise ValueError(msg)
+
+
+def is_same(ours: Address, target: Address | None) -> bool:
+    """Whether what is sent to a target would reach what is bound to our address."""
+    if not isinstance(target, tuple) or not isinstance(ours, tuple) or ours[1] != target[1]:
+        return False
+    host = str(target[0])
+    host = REACHED.get(host, host)
+    is_loopback = host == "::1" or host.startswith("127.")
+    return host == ours[0] or (ours[0] in REACHED and is_loopback)

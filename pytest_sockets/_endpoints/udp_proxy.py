@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import socket
 from itertools import islice
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from pytest_sockets._endpoints.datagram_peer import UDPPeer
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
@@ -13,7 +13,7 @@ from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.placed import Placed
-from pytest_sockets._endpoints.two_sides import TwoSides
+from pytest_sockets._endpoints.two_sides import SHOWN, TwoSides, Way, check_direction
 from pytest_sockets._endpoints.udp_proxy_sides import ClientSide, UpstreamSide
 from pytest_sockets._engine.binding import check_host, plain, resolve_port
 from pytest_sockets._engine.waiting import Steps
@@ -22,11 +22,6 @@ from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.matching import as_bytes
 from pytest_sockets._wire.rendering import show
 from pytest_sockets.faults import Effect, Moment
-
-Way: TypeAlias = Literal["request", "reply"]
-
-SHOWN = 8
-"""Datagrams that a message shows."""
 
 
 class UDPProxy(TwoSides):
@@ -221,12 +216,7 @@ class UDPProxy(TwoSides):
 
     def _sending(self, direction: object) -> ClientSide | UpstreamSide:
         """Return the side that sends in a direction."""
-        if direction not in ("request", "reply"):
-            msg = (
-                "direction must be 'request' (from a client to the upstream) or 'reply' (back), "
-                f"not {direction!r}"
-            )
-            raise ValueError(msg)
+        check_direction(direction)
         return self._upstream if direction == "request" else self._client
 
 

@@ -10,6 +10,7 @@ from pytest_sockets._endpoints.datagram_peer import UDPPeer
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.place import Place
+from pytest_sockets._endpoints.two_sides import is_same
 from pytest_sockets._engine.binding import FAMILIES, new_socket
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.datagrams import DatagramSocket
@@ -19,8 +20,6 @@ from pytest_sockets._wire.errors import SocketsError, UnsupportedError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.rendering import count, show_address
 from pytest_sockets.faults import Unreachable
-
-ANY_HOST = frozenset({"0.0.0.0", "::"})
 
 
 class UpstreamSide(DatagramEndpoint):
@@ -146,7 +145,7 @@ class ClientSide(UDPPeer):
         return part
 
     def _opened(self) -> None:
-        if any(_is_same(ours, self._upstream._address) for ours in self.addresses):
+        if any(is_same(ours, self._upstream._address) for ours in self.addresses):
             self.close()
             msg = (
                 f"upstream={show_address(self.address)} is where the proxy itself is: "
@@ -181,10 +180,3 @@ def _refuse_to_send(side: UpstreamSide | ClientSide) -> NoReturn:
         "send from a client, or from the upstream"
     )
     raise SocketsError(msg)
-
-
-def _is_same(ours: Address, target: Address) -> bool:
-    """Whether a datagram to a target would reach a socket at our address."""
-    if ours[1] != target[1]:
-        return False
-    return ours[0] == target[0] or not ANY_HOST.isdisjoint((ours[0], target[0]))

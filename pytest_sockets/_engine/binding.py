@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import Any, cast
 
+from pytest_sockets._engine.credentials import ask_for_credentials
 from pytest_sockets._engine.holders import holder_of
 from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.events import Address
@@ -63,6 +64,7 @@ def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
         raise OSError(error.errno, f"{error.strerror}: {what}") from None
     if not NONBLOCK:
         sock.setblocking(False)
+    ask_for_credentials(sock)
     return sock
 
 
@@ -187,7 +189,7 @@ def bind_inet(
             for pair in pairs:
                 place = (pair[1], _port(bound) or number)
                 try:
-                    bound.append(_bind_one(pair[0], place, kind, proto))
+                    bound.append(_bind_one(pair[0], place, kind, proto, given=number > 0))
                 except OSError as error:
                     if error.errno != errno.EADDRNOTAVAIL:
                         raise
@@ -219,13 +221,16 @@ def _port(bound: list[_socket.socket]) -> int:
     return int(bound[0].getsockname()[1]) if bound else 0
 
 
-def _bind_one(family: int, address: tuple[str, int], kind: int, proto: int) -> _socket.socket:
+def _bind_one(
+    family: int, address: tuple[str, int], kind: int, proto: int, *, given: bool
+) -> _socket.socket:
     sock = new_socket(family, kind, proto)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if address[1] and kind == socket.SOCK_STREAM:
-            # Connections of an earlier run in TIME_WAIT must not keep a fixed port from us.
+        if given and kind == socket.SOCK_STREAM:
+            # Connections of an earlier run in TIME_WAIT must not keep a fixed port from us. Not for
+            # the second address of a pair: that port may be one which somebody has reserved.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if kind == socket.SOCK_STREAM and proto in WITH_NODELAY:
             # Accepted sockets inherit it (tcp(7)).

@@ -1,59 +1,28 @@
-"""The faults of one datagram endpoint: what they make of each datagram that it sends."""
+"""The faults of one datagram endpoint: each datagram that it sends passes them."""
 
 from __future__ import annotations
 
 import _socket
-import random
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pytest_sockets._engine.binding import LOOPBACK, new_socket
-from pytest_sockets._engine.clock import CLOCK, Deadline
-from pytest_sockets._engine.stream_faults import Cause, words
+from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._engine.datagram_stages import STAGES, Outgoing, Stage
+from pytest_sockets._engine.descriptors import close_all, copies_of
+from pytest_sockets._engine.stream_faults import Cause
 from pytest_sockets._wire.events import Address
-from pytest_sockets._wire.rendering import count, show_address, show_error
-from pytest_sockets.faults import (
-    AfterReceived,
-    AfterSent,
-    Corrupt,
-    Delay,
-    Drop,
-    Duplicate,
-    Effect,
-    Reorder,
-    Truncate,
-    WrongSource,
-)
+from pytest_sockets._wire.rendering import show_error
 
 if TYPE_CHECKING:
     from pytest_sockets._engine.datagrams import DatagramSocket
-    from pytest_sockets._engine.engine import Engine, Timer
+    from pytest_sockets._engine.engine import Engine
     from pytest_sockets._engine.parties import Lock
     from pytest_sockets._wire.record import Record
 
 UNSENDABLE = (OSError, TypeError, ValueError, OverflowError)
 """What a socket raises about one datagram: the kernel's refusals, and addresses that are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A datagram on its way through the faults."""
-
-    part: DatagramSocket
-    data: bytes
-    to: Address | None
-    number: int
-    """Its place among all that the endpoint was to send."""
-    is_late: bool = False
-    """Whether the call that was to send it does not wait for it, and is told of no error."""
-    through: _socket.socket | None = None
-    """Another socket to send it from."""
-
-    def __str__(self) -> str:
-        to = "" if self.to is None else f" to {show_address(self.to)}"
-        return f"datagram {self.number} ({count(len(self.data), 'byte')}){to}"
 
 
 class DatagramFaults:
@@ -71,6 +40,7 @@ class DatagramFaults:
         self._number = record.sent_chunks
         self._refusal: Exception | None = None
         self._elsewhere: dict[DatagramSocket, _socket.socket] = {}
+        self._copies: set[int] = set()
 
     # -- faults come and go
 
@@ -80,12 +50,12 @@ class DatagramFaults:
 
     def lift(self, cause: Cause) -> None:
         """Have a fault act no more; what it has kept back goes on."""
-        for at, stage in enumerate(self._stages):
+        for stage in self._stages:
             if stage.cause is cause:
-                self._stages.remove(stage)
                 self.record.mark(CLOCK.stamp(), "note", note=f"{cause.effect!r} lifted")
-                for one in stage.release():
-                    self._pass(replace(one, is_late=True), self._stages[at:])
+                for kept in stage.release():
+                    self.let_go(stage, kept)
+                self._stages.remove(stage)
                 return
 
     def close(self) -> None:
@@ -96,30 +66,45 @@ class DatagramFaults:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close our own sockets, which nothing else knows of."""
+        """Close our own sockets and copies of descriptors, which nothing else knows of."""
         for sock in self._elsewhere.values():
             sock.close()
         self._elsewhere.clear()
+        close_all(self._copies)
+        self._copies.clear()
 
     # -- datagrams
 
-    def send(self, part: DatagramSocket, data: bytes, to: Address | None) -> None:
+    def send(
+        self, part: DatagramSocket, data: bytes, to: Address | None, fds: Sequence[int]
+    ) -> None:
         """Send what the faults make of a datagram.
 
         Raises the plain `OSError` where the kernel does not take it now. What goes out later, or
         besides, is lost in silence then, as datagrams are; the record has a note.
         """
-        one = Outgoing(part, data, to, self._number)
+        one = Outgoing(part, data, to, fds, self._number)
         self._number += 1
         self._pass(one, self._stages)
         refusal, self._refusal = self._refusal, None
         if refusal is not None:
             raise refusal
 
+    def keep(self, one: Outgoing) -> Outgoing:
+        """Return a datagram that may be kept back: it has copies of the caller's descriptors."""
+        copies = copies_of(one.fds)
+        self._copies.update(copies)
+        return replace(one, fds=copies, is_late=True)
+
     def go_on(self, stage: Stage, one: Outgoing) -> None:
-        """Send later what a stage has kept back."""
-        at = self._stages.index(stage) + 1
-        self._pass(replace(one, is_late=True), self._stages[at:])
+        """Have a datagram pass the faults behind a stage."""
+        self._pass(one, self._stages[self._stages.index(stage) + 1 :])
+
+    def let_go(self, stage: Stage, kept: Outgoing) -> None:
+        """Send what a stage has kept back."""
+        self.go_on(stage, kept)
+        close_all(kept.fds)
+        self._copies.difference_update(kept.fds)
 
     def elsewhere(self, part: DatagramSocket) -> _socket.socket:
         """Return a socket of the same family at another address than a part's; made once."""
@@ -141,174 +126,23 @@ class DatagramFaults:
         if not stages:
             self._put(one)
             return
-        for out in stages[0].pass_on(one):
+        try:
+            passed = stages[0].pass_on(one)
+        except OSError as error:  # a socket or a descriptor that the fault needs cannot be had
+            self._lose(one, error)
+            return
+        for out in passed:
             self._pass(out, stages[1:])
 
     def _put(self, one: Outgoing) -> None:
         try:
-            one.part.put(one.data, one.to, one.through)
+            one.part.put(one.data, one.to, one.fds, one.through)
         except UNSENDABLE as error:
-            if not one.is_late:
-                self._refusal = error
-                return
-            note = f"lost: {one}: {show_error(error)}"
-            self.record.mark(CLOCK.stamp(), "note", note=note)
+            self._lose(one, error)
 
-
-class Stage:
-    """One fault at work. All methods are called with the endpoint's lock held."""
-
-    def __init__(self, faults: DatagramFaults, cause: Cause) -> None:
-        self.cause = cause
-        self.effect: Any = cause.effect  # of the type that the subclass is for
-        self.draw: random.Random = cause.draw(None)
-        self._faults = faults
-        self._looked_at = faults.record.received_chunks
-        self._has_come = False
-
-    def pass_on(self, one: Outgoing) -> Sequence[Outgoing]:
-        """Return what goes on in the place of a datagram, in order."""
-        if not (self._is_due() and self.concerns(one) and self._is_drawn() and self.cause.claim()):
-            return (one,)
-        note = f"{words(self.cause.effect, self.cause.moment)}: {one}"
-        self._faults.record.mark(CLOCK.stamp(), "fault", peer=one.to, note=note)
-        return self.change(one)
-
-    def concerns(self, one: Outgoing) -> bool:
-        """Whether there is something to do about a datagram."""
-        return True
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        """Return what goes on in the place of one that is hit."""
-        raise NotImplementedError
-
-    def release(self) -> Sequence[Outgoing]:
-        """Keep nothing back any more, and return what was, in order."""
-        return ()
-
-    def _is_due(self) -> bool:
-        moment, record = self.cause.moment, self._faults.record
-        if isinstance(moment, AfterSent):
-            return record.sent_chunks >= moment.n
-        if isinstance(moment, AfterReceived):
-            if isinstance(moment.what, int):
-                return record.received_chunks >= moment.what
-            while not self._has_come and self._looked_at < record.received_chunks:
-                self._has_come = moment.what in record.datagram(self._looked_at).data
-                self._looked_at += 1
-            return self._has_come
-        return True
-
-    def _is_drawn(self) -> bool:
-        # random() is below 1, so that a chance of 1 hits each.
-        return self.draw.random() < getattr(self.effect, "chance", 1.0)
-
-
-class Dropped(Stage):
-    """Sends nothing."""
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        return ()
-
-
-class Duplicated(Stage):
-    """Sends it twice."""
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        return one, replace(one, is_late=True)
-
-
-class Reordered(Stage):
-    """Keeps one until the next one to the same place has gone."""
-
-    def __init__(self, faults: DatagramFaults, cause: Cause) -> None:
-        super().__init__(faults, cause)
-        self._kept: list[Outgoing] = []
-
-    def pass_on(self, one: Outgoing) -> Sequence[Outgoing]:
-        for kept in self._kept:
-            if kept.part is one.part and kept.to == one.to:
-                self._kept.remove(kept)
-                return one, replace(kept, is_late=True)
-        return super().pass_on(one)
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        self._kept.append(one)
-        return ()
-
-    def release(self) -> Sequence[Outgoing]:
-        kept, self._kept = self._kept, []
-        return kept
-
-
-class Delayed(Stage):
-    """Keeps each for some time, in order."""
-
-    def __init__(self, faults: DatagramFaults, cause: Cause) -> None:
-        super().__init__(faults, cause)
-        self._kept: deque[tuple[Outgoing, Deadline]] = deque()
-        self._timer: Timer | None = None
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        self._kept.append((one, Deadline(self.effect.seconds)))
-        if len(self._kept) == 1:
-            self._start()
-        return ()
-
-    def release(self) -> Sequence[Outgoing]:
-        if self._timer is not None:
-            self._timer.cancel()
-        kept, self._kept = self._kept, deque()
-        return [one for one, _ in kept]
-
-    def _start(self) -> None:
-        self._timer = self._faults.engine.timer(self._kept[0][1], self._on_time)
-
-    def _on_time(self) -> None:
-        with self._faults.lock:
-            while self._kept and not self._kept[0][1].remaining():
-                self._faults.go_on(self, self._kept.popleft()[0])
-            if self._kept:
-                self._start()
-
-
-class Corrupted(Stage):
-    """Gives some bytes other values."""
-
-    def concerns(self, one: Outgoing) -> bool:
-        return bool(one.data)
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        data = bytearray(one.data)
-        for at in self.draw.sample(range(len(data)), min(self.effect.size, len(data))):
-            data[at] ^= self.draw.randrange(1, 256)
-        return (replace(one, data=bytes(data)),)
-
-
-class Truncated(Stage):
-    """Sends only the beginning."""
-
-    def concerns(self, one: Outgoing) -> bool:
-        return len(one.data) > int(self.effect.size)
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        return (replace(one, data=one.data[: self.effect.size]),)
-
-
-class Misplaced(Stage):
-    """Sends it from another address."""
-
-    def change(self, one: Outgoing) -> Sequence[Outgoing]:
-        return (replace(one, through=self._faults.elsewhere(one.part)),)
-
-
-STAGES: dict[type[Effect], Callable[[DatagramFaults, Cause], Stage]] = {
-    Drop: Dropped,
-    Duplicate: Duplicated,
-    Reorder: Reordered,
-    Delay: Delayed,
-    Corrupt: Corrupted,
-    Truncate: Truncated,
-    WrongSource: Misplaced,
-}
-"""What each effect is at work. `Unreachable` is the kernel's own, see `DatagramSocket.refuse`."""
+    def _lose(self, one: Outgoing, error: Exception) -> None:
+        if not one.is_late:
+            self._refusal = error
+            return
+        note = f"lost: {one}: {show_error(error)}"
+        self.record.mark(CLOCK.stamp(), "note", note=note)

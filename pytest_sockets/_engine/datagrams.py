@@ -5,18 +5,20 @@ from __future__ import annotations
 import _socket
 import errno
 import socket
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_sockets._engine.binding import LOOPBACK, message_size, new_socket, plain
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.datagram_faults import DatagramFaults
+from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
-from pytest_sockets._wire.rendering import show_address
+from pytest_sockets._wire.rendering import count, show_address
 
 LARGEST_UDP = 64 * 1024
 """UDP ends at 65,507 bytes of payload (udp(7)). Other families end at the sender's buffer, so the
@@ -44,6 +46,7 @@ class DatagramSocket:
         self.record = record
         self.family = sock.family
         self.kind = sock.type
+        self.descriptors = Descriptors() if sock.family == socket.AF_UNIX else None
         self.faults: DatagramFaults | None = None
         """What happens to all that is sent."""
         self.departed: Signal | None = None
@@ -81,22 +84,34 @@ class DatagramSocket:
         with self._owner._lock:
             self._release()
 
-    def send(self, data: bytes, to: Address | None) -> None:
-        """Send one datagram; `None` sends on a connected socket. Raises the plain `OSError`."""
+    def send(self, data: bytes, to: Address | None, fds: Sequence[int] = ()) -> None:
+        """Send one datagram, and descriptors with it, which is for AF_UNIX only.
+
+        `None` sends on a connected socket. Raises the plain `OSError`.
+        """
         with self._owner._lock:
             if self.faults is None:
-                self.put(data, to)
+                self.put(data, to, fds)
             else:
-                self.faults.send(self, data, to)
+                self.faults.send(self, data, to, fds)
 
-    def put(self, data: bytes, to: Address | None, through: _socket.socket | None = None) -> None:
+    def put(
+        self,
+        data: bytes,
+        to: Address | None,
+        fds: Sequence[int] = (),
+        through: _socket.socket | None = None,
+    ) -> None:
         """Send one datagram past all faults, perhaps from another socket. With the lock held."""
         sock = through or self._socket
         if sock is None:
             raise OSError(errno.EBADF, "the endpoint is closed")
         time = CLOCK.stamp()
         try:
-            if to is None:
+            if fds:
+                beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))]
+                sock.sendmsg([data], beside, 0, to)
+            elif to is None:
                 sock.send(data)
             else:
                 sock.sendto(data, to)
@@ -107,13 +122,19 @@ class DatagramSocket:
             self.on_refused(self, error)
             sock.sendto(data, to)
         self.record.add_datagram(time, data, to, sent=True)
-        if through is not None:
-            source = show_address(plain(self.family, through.getsockname()))
-            self.record.annotate(f"{self.label}  from {source}".strip())
-        elif self.label:
-            self.record.annotate(self.label)
+        if fds or through is not None or self.label:
+            self.record.annotate(self._beside(fds, through))
         if self.departed is not None:
             self.departed.advance(self.departed.level + 1)
+
+    def _beside(self, fds: Sequence[int], through: _socket.socket | None) -> str:
+        """Return what the record says beside a datagram that was sent."""
+        notes = [self.label] if self.label else []
+        if fds:
+            notes.append(f"with {count(len(fds), 'descriptor')}")
+        if through is not None:
+            notes.append(f"from {show_address(plain(self.family, through.getsockname()))}")
+        return "  ".join(notes)
 
     @property
     def host(self) -> str:
@@ -164,19 +185,28 @@ class DatagramSocket:
                 self._on_datagram = None
                 self._receive(LAST_TURN)
                 self._release()
+            if self.descriptors is not None:
+                self.descriptors.close()
 
     def abandon(self) -> None:
         """Close our number in a forked child, without a word to the parent's epoll."""
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
+        if self.descriptors is not None:
+            self.descriptors.close()
 
     def _receive(self, most: int) -> None:
         taken = 0
+        record, descriptors, sender = self.record, self.descriptors, None
         while self._socket is not None and taken != most:
             try:
                 size = LARGEST_UDP if self._is_udp else message_size(self._socket)
-                data, address = self._socket.recvfrom(size)
+                if descriptors is None:
+                    data, address = self._socket.recvfrom(size)
+                else:
+                    number = record.received_chunks
+                    data, address, sender = descriptors.recv_from(self._socket, size, number)
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError as error:
@@ -187,9 +217,11 @@ class DatagramSocket:
                 continue
             source = plain(self.family, address)
             taken += 1
-            self.record.add_datagram(CLOCK.stamp(), data, source, sent=False)
-            if self.label:
-                self.record.annotate(self.label)
+            record.add_datagram(CLOCK.stamp(), data, source, sent=False, sender=sender)
+            if descriptors is not None:
+                descriptors.note(record, self._owner)
+            elif self.label:
+                record.annotate(self.label)
             self._arrived.advance(self._arrived.level + 1)
             if self._on_datagram is not None:
                 self._on_datagram(self, data, source)

@@ -10,9 +10,8 @@ import math
 import os
 import select
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from contextvars import Context
 from typing import Any, cast
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
@@ -37,6 +36,17 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the real monotonic time."""
         return CLOCK.seconds()
+
+    def run(self) -> None:
+        """Run until it is stopped, whatever comes out of a task."""
+        while True:
+            try:
+                self.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                # asyncio lets these two through, to end the program of its main thread. Here they
+                # would end every endpoint; the task that has raised it keeps it to be told.
+                continue
+            return
 
     def is_busy(self) -> bool:
         """Whether something is ready to run now."""
@@ -131,46 +141,6 @@ class Settled:
             wake()
 
 
-class Task:
-    """A task on the I/O loop, as other threads see it."""
-
-    def __init__(
-        self, engine: Engine, work: Coroutine[Any, Any, None], name: str, context: Context | None
-    ) -> None:
-        self._engine = engine
-        self._work = work
-        self.name = name
-        self._context = context
-        self._task: asyncio.Task[None] | None = None
-        self._is_cancelled = False
-        engine.at_work.add(self)  # asyncio itself holds tasks only weakly
-        engine.post(self._start)
-
-    def cancel(self) -> None:
-        """Have it end at the wait it is in, or before it begins. From any thread."""
-        self._engine.post(self._cancel)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self not in self._engine.at_work
-
-    def _start(self) -> None:
-        if self._is_cancelled:
-            self._work.close()
-            self._engine.at_work.discard(self)
-            return
-        self._task = self._engine.loop.create_task(
-            self._work, name=self.name, context=self._context
-        )
-        self._task.add_done_callback(lambda _: self._engine.at_work.discard(self))
-
-    def _cancel(self) -> None:
-        self._is_cancelled = True
-        if self._task is not None:
-            self._task.cancel()
-
-
 class Engine:
     """The I/O thread of this process. `current()` starts it when there is none."""
 
@@ -184,7 +154,7 @@ class Engine:
         self._pid = os.getpid()
         self.selector = EpollSelector()
         self.loop = Loop(self.selector)
-        self._thread = threading.Thread(target=self.loop.run_forever, name=THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self.loop.run, name=THREAD_NAME, daemon=True)
         self._thread.start()
         self.at_work: set[object] = set()
         """What can make the loop busy beside the sockets: scripts, handlers, protocols."""
@@ -217,12 +187,6 @@ class Engine:
     def thread(self) -> int | None:
         """The I/O thread's number, as `threading.get_ident` returns it there."""
         return self._thread.ident
-
-    def spawn(
-        self, work: Coroutine[Any, Any, None], name: str, context: Context | None = None
-    ) -> Task:
-        """Run a coroutine, which lets no exception out, as a task of the I/O loop."""
-        return Task(self, work, name, context)
 
     def task_name(self) -> str | None:
         """Name the task that keeps the loop just now; `None` when none does."""

@@ -1,4 +1,4 @@
-"""A listening socket, started and stopped in its caller's thread."""
+"""A listening socket, started, interrupted and stopped in its caller's thread."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pytest_sockets._engine.binding import BACKLOG, accept_from, refuse
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.peer import is_tcp
+from pytest_sockets._engine.rebinding import Rebind
 
 QUEUE = 4097
 """Connections that a full queue holds by default: somaxconn and one more (listen(2))."""
@@ -29,10 +30,10 @@ GONE_BEFORE_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR})
 
 
 class Listener:
-    """A socket that accepts until it is stopped.
+    """A bound socket that accepts from `start` until it is stopped, and not while it is down.
 
-    Accepting, handing over and stopping all happen under the endpoint's lock. Without it, 1,164 of
-    100,000 stops still handed a connection over afterwards.
+    Accepting, handing over, going down and stopping all happen under the endpoint's lock. Without
+    it, 1,164 of 100,000 stops still handed a connection over afterwards.
     """
 
     turns = QUEUE // TURN + 1  # all who wait
@@ -49,13 +50,16 @@ class Listener:
         self._socket: _socket.socket | None = sock
         self._on_accept = on_accept
         self._arriving: _socket.socket | None = None  # accepted, not yet handed over
-        self._queue = select.poll()
-        self._queue.register(sock.fileno(), select.POLLIN)
+        self._is_down = True
+        self._was_down = False
 
     def start(self) -> None:
-        """Listen: when this returns, `connect` works."""
+        """Listen: when this returns, `connect` works. Also again, after `down`."""
         sock = self._socket
-        assert sock is not None, "a stopped listener cannot start"
+        if sock is None or not self._is_down:
+            return
+        if self._was_down:  # for the connections that it has: they are on this port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.listen(BACKLOG)
         except OSError as error:
@@ -64,6 +68,9 @@ class Listener:
         # Inherited by what it accepts, so that their TIME_WAIT does not keep the port from the next
         # server. Not before it listens: till then a bind(0) with that option could get this port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._queue = select.poll()
+        self._queue.register(sock.fileno(), select.POLLIN)
+        self._is_down = False
         self._engine.selector.add(sock.fileno(), self)
 
     def limit_segments(self, are_small: bool) -> None:
@@ -76,6 +83,23 @@ class Listener:
         if self._socket is not None and is_tcp(self._socket):
             size = SMALL_SEGMENT if are_small else 0  # 0: the kernel's choice
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, size)
+
+    def down(self, rebind: Rebind) -> None:
+        """Take who is queued already, and refuse all others at the same address.
+
+        The socket is replaced by one that has never listened.
+        """
+        with self._owner._lock, ACCEPTING:  # a child must not have the new one either
+            sock = self._socket
+            if sock is None or self._is_down:
+                return
+            try:
+                self._socket = rebind(sock, self.stop)
+            except Exception as error:
+                if sock.fileno() < 0:  # the address is lost: it cannot come back
+                    self._owner._fail(error)
+                raise
+            self._is_down = self._was_down = True
 
     def on_ready(self, events: int) -> None:
         """Accept who waits."""
@@ -116,7 +140,7 @@ class Listener:
     def _accept_queued(self, most: int) -> None:
         for _ in range(most):
             # Asking first: accept(2) makes a socket before it sees that nobody waits (6 µs).
-            if self._socket is None or not self._queue.poll(0):
+            if self._socket is None or self._is_down or not self._queue.poll(0):
                 return
             try:
                 with ACCEPTING:

@@ -36,6 +36,13 @@ class Driver(Protocol):
         """Act on an empty send queue, after it had to wait for the peer or for its turn."""
         ...
 
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
+        """Act on what leaves it nothing to drive: a reset by either side, or our own `close`.
+
+        From any thread. It is not told of the endpoint's end, which ends all streams.
+        """
+        ...
+
 
 class Owner(Protocol):
     """The endpoint, as its streams see it."""

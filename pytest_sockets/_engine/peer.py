@@ -1,4 +1,4 @@
-"""What the kernel tells of the other end of a stream: what it has read, its state, who it is.
+"""What the kernel tells of the other end of a stream: what it has read, and its state.
 
 There is no event for it: who wants to know asks again. For TCP the kernel is asked of the *peer's*
 socket (sock_diag(7)), which has to be in this network namespace; for AF_UNIX, of our own.
@@ -12,9 +12,7 @@ import enum
 import errno
 import select
 import socket
-import struct
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pytest_sockets._engine.binding import LOOPBACK
 from pytest_sockets._engine.diag import TCPPeer, Unseen, find_tcp_peer, find_unix_peer
@@ -35,22 +33,6 @@ class PeerState:
     """Whether it has taken our EOF; `None` where that cannot be known, as of AF_UNIX."""
 
 
-class PeerCredentials(NamedTuple):
-    """Who is at the other end of an AF_UNIX stream (unix(7): SO_PEERCRED)."""
-
-    pid: int
-    uid: int
-    gid: int
-
-
-for _name, _text in (
-    ("pid", "The process that connected, or listened; 0 where our PID namespace has none of it."),
-    ("uid", "Its effective user id at that moment."),
-    ("gid", "Its effective group id at that moment."),
-):
-    getattr(PeerCredentials, _name).__doc__ = _text  # else "Alias for field number 0"
-
-
 class Sight(enum.Enum):
     """What a look at the peer's end has shown."""
 
@@ -62,15 +44,6 @@ class Sight(enum.Enum):
     """No such socket can be seen: it was closed, or is somewhere else."""
     BLIND = enum.auto()
     """Of this family, the kernel does not tell."""
-
-
-def credentials_of(sock: _socket.socket) -> PeerCredentials | None:
-    """Return who is at the other end of an AF_UNIX socket; `None` for other families."""
-    if sock.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
-        return None
-    form = struct.Struct("=iII")
-    answer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)
-    return PeerCredentials._make(form.unpack(answer))
 
 
 def sight_of_peer(sock: _socket.socket, taken: int) -> Sight:

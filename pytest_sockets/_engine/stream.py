@@ -14,13 +14,13 @@ from typing import Literal, TypeAlias
 
 from pytest_sockets._engine.binding import message_size
 from pytest_sockets._engine.clock import CLOCK, Deadline
+from pytest_sockets._engine.credentials import credentials_of
 from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine, Timer
 from pytest_sockets._engine.parties import Driver, Owner
 from pytest_sockets._engine.peer import (
     PeerState,
     Sight,
-    credentials_of,
     outgoing,
     sight_of_peer,
     state_of_peer,
@@ -28,7 +28,6 @@ from pytest_sockets._engine.peer import (
 from pytest_sockets._engine.selector import READ, WRITE
 from pytest_sockets._engine.stream_faults import Cause, StreamFaults
 from pytest_sockets._engine.waiting import Signal
-from pytest_sockets._wire.errors import EndpointError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
 from pytest_sockets._wire.rendering import count
@@ -80,6 +79,7 @@ class Stream:
         self.sent = Signal()  # level: bytes the kernel took
         self.peer_end = Signal()  # finished by EOF, reset, or our own end
         self.ended = Signal()  # finished when our FIN is out
+        self.relief = Signal()  # level: faults that have acted
         self.descriptors = Descriptors() if sock.family == AF_UNIX else None
         self.credentials = None if self.descriptors is None else credentials_of(sock)
         self.faults: StreamFaults | None = None  # made with the first
@@ -91,10 +91,12 @@ class Stream:
         self._timer: Timer | None = None
         self._queue: deque[bytes | memoryview] = deque()
         self._queued = 0
+        self._inserted = 0, 0  # where a fault put something in, and how many
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
-        self._is_paused = False
+        self._room = 0  # the receive buffer before faults stopped reading
         self._waits_for_room = False
+        self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
         self._read_size = FIRST_READ
         self._is_plain = not self.has_messages and self.descriptors is None
         self._interest = 0
@@ -146,16 +148,29 @@ class Stream:
 
     # -- faults: with the endpoint's lock held
 
-    def add_fault(self, cause: Cause, *, is_new: bool = False) -> None:
-        """Have a fault of the endpoint act here at its moment."""
+    def begin_faults(self, causes: Sequence[Cause]) -> None:
+        """Have faults that were made before the stream act here at their moments."""
+        if causes:
+            self.faults = StreamFaults(self)
+            self.faults.begin(causes)
+
+    def add_fault(self, cause: Cause) -> None:
+        """Have a new fault of the endpoint act here at its moment."""
         if self._socket is not None:
             self.faults = self.faults or StreamFaults(self)
-            self.faults.add(cause, is_new=is_new)
+            self.faults.add(cause)
 
     def lift_fault(self, cause: Cause) -> None:
         """Have it act no more."""
         if self.faults is not None:
             self.faults.lift(cause)
+
+    def break_off(self, by: str) -> None:
+        """Reset it on the test's behalf: what its plan misses is the doing of that."""
+        if self._socket is not None:
+            self.faults = self.faults or StreamFaults(self)
+            self.faults.broken_by = self.faults.ended_by = by
+            self.reset()
 
     @property
     def is_relieved(self) -> bool:
@@ -167,13 +182,23 @@ class Stream:
         return self._engine.timer(deadline, action)
 
     def release(self) -> None:
-        """Send what a fault may let pass by now. From any thread."""
+        """Send what a fault may let pass by now. In the I/O thread."""
         with self._owner._lock:
-            if self._socket is not None:
+            if self._socket is None:
+                return
+            try:
                 self._flush()
+            except Exception as error:  # such as EMSGSIZE: whoever sent it has long returned
+                self.on_failure(error)
+
+    def release_soon(self) -> None:
+        """Send it in the I/O thread's next turn. From any thread."""
+        self._engine.post(self.release)
 
     def drop(self) -> None:
         """Forget what has not gone out."""
+        if self.faults is not None and self._queued:
+            self.faults.on_lost(self._queued)
         self._queue.clear()
         self._queued = 0
         self._closing = None
@@ -181,30 +206,43 @@ class Stream:
             self.descriptors.close_leaving()
 
     def insert(self, data: bytes) -> None:
-        """Send bytes before all that has not gone out yet."""
-        if not self.can_send:
+        """Send bytes before all that has not gone out yet, EOF included."""
+        if self._socket is None or self._eof_sent:
             return
-        self._queue.appendleft(data)
+        place, ahead = self._inserted
+        ahead = ahead if place == self.taken else 0  # what was inserted here before goes first
+        self._inserted = self.taken, ahead + 1
+        others = len(self._queue) - ahead
+        self._queue.insert(ahead, data)
         self._queued += len(data)
+        if self.descriptors is not None:
+            self.descriptors.shift(len(data))
         assert self.faults is not None, "a fault inserts"
         self.faults.on_queued(len(data), in_front=True)
-        if len(self._queue) == 1:
-            self._flush()
+        self._flush(keep=others)  # now: the next fault of this moment may drop what is queued
 
-    def shrink(self, size: int) -> int:
-        """Set the room for bytes that are not read yet (SO_RCVBUF), and return what it was."""
-        if self._socket is None:
-            return size
-        room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        return room // 2  # Linux doubles what it is given (socket(7))
+    def stop_reading(self, reason: object) -> None:
+        """Leave what comes in the kernel, also at the end, with as little room as it grants."""
+        assert self._socket is not None, "only an open stream reads"
+        if not self._is_stopped:
+            room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            self._room = room // 2  # Linux doubles what it is given (socket(7))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        self.pause_reading(reason, until_close=False)
+
+    def go_on_reading(self, reason: object) -> None:
+        """End a `stop_reading`."""
+        self.resume_reading(reason)
+        if self._socket is not None and not self._is_stopped:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
 
     # -- starting
 
     def start(self) -> None:
         """Begin to read: at once what is there, then whenever more comes."""
-        self._watch(READ)
-        self._read()
+        if self._socket is not None and not self._pauses:
+            self._watch(self._interest | READ)  # what was written before may wait for room
+            self._read()
 
     # -- the I/O thread
 
@@ -212,9 +250,9 @@ class Stream:
         """Serve the socket."""
         with self._owner._lock:
             # A hang-up is told whether asked or not. Without reading, a send finds out.
-            if events & WRITE or self._is_paused:
+            if events & WRITE or self._pauses:
                 self._flush()
-            if events & ~WRITE and not self._is_paused:
+            if events & ~WRITE and not self._pauses:
                 self._read()
 
     def on_failure(self, error: Exception) -> None:
@@ -222,18 +260,23 @@ class Stream:
         self._owner._fail(error)
         self.reset()
 
-    def pause_reading(self) -> None:
-        """Leave what comes in the kernel, also in `sync`, until `resume_reading` or the end."""
+    def pause_reading(self, reason: object, *, until_close: bool = True) -> None:
+        """Leave what comes in the kernel, also in `sync`, for as long as there is a reason."""
         with self._owner._lock:
-            self._is_paused = True
+            self._pauses[reason] = until_close
             self._watch(self._interest & ~READ)
 
-    def resume_reading(self) -> None:
-        """Read again, in the I/O thread's next turn."""
+    def resume_reading(self, reason: object) -> None:
+        """Read again in the I/O thread's next turn, unless there is another reason not to."""
         with self._owner._lock:
-            self._is_paused = False
-            if self.peer_ended is None:
+            self._pauses.pop(reason, None)
+            if not self._pauses and self.peer_ended is None:
                 self._watch(self._interest | READ)
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether a fault has stopped reading, at the end too."""
+        return bool(self._pauses) and not all(self._pauses.values())
 
     def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
         for _ in range(turns):
@@ -257,13 +300,8 @@ class Stream:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
             self._take(data)
-            if not full and not to_the_end:
+            if not to_the_end and (not full or self._pauses):
                 return
-
-    @property
-    def _is_stopped(self) -> bool:
-        """Whether a fault has stopped reading in the middle of it."""
-        return self.faults is not None and self._is_paused
 
     def _peek(self, most: int) -> bytes:
         assert self._socket is not None
@@ -288,7 +326,7 @@ class Stream:
     def _take(self, data: bytes) -> None:
         self.record.add_received(CLOCK.stamp(), data)
         if self.descriptors is not None:
-            self._note_descriptors(self.descriptors)
+            self.descriptors.note(self.record, self._owner)
         if not self.received.level:
             self._owner._on_first(self, sent=False)
         self.received.advance(self.record.received.size)
@@ -296,16 +334,6 @@ class Stream:
             self.faults.on_received()
         if self.driver is not None:
             self.driver.on_data(self, data)
-
-    def _note_descriptors(self, descriptors: Descriptors) -> None:
-        if descriptors.fresh:
-            self.record.annotate(f"with {count(descriptors.fresh, 'descriptor')}")
-        if descriptors.cut:
-            msg = (
-                "descriptors were sent to it that the kernel could not hand over (MSG_CTRUNC): "
-                "this process has too many open files; raise `ulimit -n`, or close some"
-            )
-            self._owner._fail(EndpointError(msg))
 
     def _take_eof(self) -> None:
         self.peer_ended = "eof"
@@ -317,26 +345,31 @@ class Stream:
             self.faults.on_eof()
         if self._eof_sent:
             self._release()
-        elif self.driver is not None and self._closing is None:
+        if self.driver is not None:
             self.driver.on_eof(self)
 
     def _lose(self, error: OSError) -> None:
         """Take the kernel's word that the connection is broken."""
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._take_rest()
         if self.peer_ended is None or not self._eof_sent:
             self.peer_ended = "reset"
             self.reset_error = error
             self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
         self._release()
+        if driver is not None:
+            driver.on_over(self, by_reset=True)
 
     def _take_rest(self) -> None:
         # A send that fails says nothing of the bytes that came before; the kernel still has them.
         for _ in range(LAST_TURNS):
-            if self._socket is None or self.peer_ended is not None:
+            if self._socket is None or self.peer_ended is not None or self._is_stopped:
                 return
             try:
-                data = self._recv(LARGE_READ)
+                size = LARGE_READ
+                if self.faults is not None and not self.has_messages:
+                    size = self.faults.readable(size, self._peek)
+                data = self._recv(size)
             except OSError:
                 return
             if not data:
@@ -371,9 +404,9 @@ class Stream:
         self._waits_for_room = True
         self._watch(self._interest | WRITE)
 
-    def _flush(self) -> None:
+    def _flush(self, *, keep: int = 0) -> None:
         descriptors = self.descriptors
-        while self._queue and self._socket is not None:
+        while len(self._queue) > keep and self._socket is not None:
             front = data = self._queue[0]
             if self.faults is not None:
                 data = self.faults.filtered(front)
@@ -395,7 +428,10 @@ class Stream:
                 return
             except OSError as error:
                 if error.errno in NOT_BROKEN:
-                    self._queued -= len(self._queue.popleft())
+                    lost = len(self._queue.popleft())
+                    self._queued -= lost
+                    if self.faults is not None:
+                        self.faults.on_lost(lost)
                     if descriptors is not None:
                         descriptors.drop(self.taken)
                     raise
@@ -415,11 +451,16 @@ class Stream:
             self.sent.advance(self.record.sent.size)
             if self.faults is not None:
                 self.faults.on_taken(taken)
+        if self._queue:
+            return
         if self._waits_for_room and self._socket is not None:
-            self._waits_for_room = False
-            self._watch(self._interest & ~WRITE)
-            if self.driver is not None and self._closing is None:
-                self.driver.on_drained(self)
+            if self.driver is not None and not self._engine.is_here():
+                self._watch(self._interest | WRITE)  # drivers run in the I/O thread
+            else:
+                self._waits_for_room = False
+                self._watch(self._interest & ~WRITE)
+                if self.driver is not None and self._closing is None:
+                    self.driver.on_drained(self)
         if not self._queue and self._closing is not None and self._may_end:
             closing, self._closing = self._closing, None
             closing()
@@ -448,6 +489,9 @@ class Stream:
                 )
             self.record.mark(CLOCK.stamp(), "reset_sent")
             self._release(quiet=True)
+            driver, self.driver = self.driver, None
+            if driver is not None:
+                driver.on_over(self, by_reset=True)
 
     def abort(self) -> None:
         """Read what the kernel still holds, and close the descriptor: the endpoint ends."""
@@ -471,6 +515,8 @@ class Stream:
         with self._owner._lock:
             if self._socket is None:
                 return
+            if self.faults is not None:
+                self.faults.on_end()
             if self._queue or not self._may_end:
                 self._closing = closing
             else:
@@ -498,12 +544,14 @@ class Stream:
             self._release()
 
     def _shut_and_drain(self) -> None:
-        self.driver = None
+        driver, self.driver = self.driver, None
         self._shut()
-        if self._socket is not None:
+        if self._socket is not None and self._timer is None:
             self._timer = self._engine.timer(Deadline(self._drain_timeout), self._stop_draining)
-            if self._is_paused:
-                self.resume_reading()
+            for reason in [reason for reason, until_close in self._pauses.items() if until_close]:
+                self.resume_reading(reason)
+        if driver is not None:
+            driver.on_over(self, by_reset=False)
 
     def _stop_draining(self) -> None:
         with self._owner._lock:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_sockets._engine.clock import CLOCK
-from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._engine.works import (
     Corrupted,
     Delayed,
@@ -43,6 +42,10 @@ if TYPE_CHECKING:
     from pytest_sockets._engine.stream import Stream
 
 
+BEGINNING = (None, AtAccept(), AfterReceived(0), AfterSent(0))
+"""The moments that a new connection meets at once."""
+
+
 class Cause(Protocol):
     """A fault of the endpoint, as one of its streams sees it."""
 
@@ -73,22 +76,27 @@ class StreamFaults:
     """
 
     def __init__(self, stream: Stream) -> None:
-        self.began = Signal()  # level: how many have acted
         self.broken_by: str | None = None
-        """The first that breaks conversations, in words."""
+        """What breaks the conversation, in words."""
         self.ended_by: str | None = None
-        """The one that has ended our side, in words."""
+        """What has ended our side, in words."""
         self._stream = stream
         self._waiting: list[tuple[Cause, int]] = []  # with the bytes received when it was made
         self._works: dict[Cause, Work] = {}
 
     # -- faults come and go
 
-    def add(self, cause: Cause, *, is_new: bool) -> None:
-        """Have a fault act at its moment; one that has passed does not come again."""
+    def begin(self, causes: Sequence[Cause]) -> None:
+        """Have the faults act that were there before the stream."""
+        # All wait before the first acts: what it sends may meet the moment of another.
+        self._waiting = [(cause, 0) for cause in causes]
+        self._act_where(lambda moment, _: moment in BEGINNING)
+
+    def add(self, cause: Cause) -> None:
+        """Have a new fault act at its moment; one that has passed does not come again."""
         moment, record = cause.moment, self._stream.record
         received, sent = record.received.size, record.sent.size
-        at_once = moment is None or (isinstance(moment, AtAccept) and is_new)
+        at_once = moment is None
         if isinstance(moment, AfterSent):
             at_once, passed = moment.n == sent, moment.n < sent
         elif isinstance(moment, AfterReceived) and isinstance(moment.what, int):
@@ -110,8 +118,9 @@ class StreamFaults:
         work = self._works.pop(cause, None)
         if work is not None:
             work.stop()
-            self._stream.record.mark(CLOCK.stamp(), "note", note=f"{cause.effect!r} lifted")
-            self._stream.release()
+            if self._stream.is_open:
+                self._stream.record.mark(CLOCK.stamp(), "note", note=f"{cause.effect!r} lifted")
+                self._stream.release_soon()
 
     def close(self) -> None:
         """End all of them with their stream."""
@@ -129,7 +138,7 @@ class StreamFaults:
     def readable(self, most: int, peek: Callable[[int], bytes]) -> int:
         """Return how many bytes may be read at most, so that the next moment is met exactly."""
         size = self._stream.record.received.size
-        for cause, start in self._waiting:
+        for cause, _ in self._waiting:
             moment = cause.moment
             if isinstance(moment, OnFirstByte):
                 most = 1
@@ -137,8 +146,10 @@ class StreamFaults:
                 if isinstance(moment.what, int):
                     most = min(most, moment.what - size)
                 else:
-                    end = self._find(moment.what, start, peek(most))
-                    most = most if end is None else min(most, end - size)
+                    coming = peek(most)
+                    end = self._find(moment.what, coming)
+                    # More may come behind the look; of nothing, which is EOF, there is no less.
+                    most = (len(coming) or most) if end is None else min(most, end - size)
         return most
 
     def filtered(self, data: bytes | memoryview) -> bytes | memoryview:
@@ -146,7 +157,7 @@ class StreamFaults:
         taken = self._stream.taken
         most = len(data)
         for cause, _ in self._waiting:
-            if isinstance(cause.moment, AfterSent):
+            if isinstance(cause.moment, AfterSent) and cause.moment.n > taken:  # else due just now
                 most = min(most, cause.moment.n - taken)
         for work in self._works.values():
             most = min(most, work.allow(most))
@@ -173,12 +184,27 @@ class StreamFaults:
         for work in self._works.values():
             work.on_queued(size, in_front=in_front)
 
+    def on_lost(self, size: int) -> None:
+        """Note bytes that the kernel refused."""
+        for work in self._works.values():
+            work.on_lost(size)
+
+    def on_end(self) -> None:
+        """Note that EOF is to be sent."""
+        for work in self._works.values():
+            work.on_end()
+
     def on_taken(self, size: int) -> None:
         """Act on bytes that the kernel has taken."""
         for work in self._works.values():
             work.on_taken(size)
         taken = self._stream.taken
-        self._act_where(lambda moment, _: isinstance(moment, AfterSent) and moment.n <= taken)
+
+        def is_due(moment: Moment | None, _: int) -> bool:
+            # Of a moment before these bytes the faults are acting just now, one after the other.
+            return isinstance(moment, AfterSent) and taken - size < moment.n <= taken
+
+        self._act_where(is_due)
 
     def on_received(self) -> None:
         """Act on bytes that have come."""
@@ -198,10 +224,10 @@ class StreamFaults:
 
     # -- inside
 
-    def _find(self, what: bytes, start: int, coming: bytes) -> int | None:
-        """Return where bytes are first complete, with those that are about to be read."""
+    def _find(self, what: bytes, coming: bytes) -> int | None:
+        """Return where bytes are next complete, with those that are about to be read."""
         log = self._stream.record.received
-        first = max(start, log.size - len(what) + 1)
+        first = max(0, log.size - len(what) + 1)
         at = (log.read(first) + coming).find(what)
         return None if at < 0 else first + at + len(what)
 
@@ -209,8 +235,8 @@ class StreamFaults:
         # Reading stopped where they are complete; a message of SOCK_SEQPACKET may have more.
         log = self._stream.record.received
         if not self._stream.has_messages:
-            return log.read(max(start, log.size - len(what))) == what
-        return what in log.read(start)
+            return log.read(max(0, log.size - len(what))) == what
+        return what in log.read(max(0, start - len(what) + 1))
 
     def _act_where(self, is_due: Callable[[Moment | None, int], bool]) -> None:
         due = [entry for entry in self._waiting if is_due(entry[0].moment, entry[1])]
@@ -228,14 +254,14 @@ class StreamFaults:
         where = f"{count(record.sent.size, 'byte')} sent, {record.received.size:,} received"
         record.mark(CLOCK.stamp(), "fault", note=f"{text}: {where}")
         if effect._is_breaking and self.broken_by is None:
-            self.broken_by = text
+            self.broken_by = f"the fault {text}"
         if isinstance(effect, (Reset, Close, HalfClose)):
-            self.ended_by = self.ended_by or text
+            self.ended_by = self.ended_by or f"the fault {text}"
         start = STARTS[type(effect)]
         work = start(stream, effect, cause.draw(record.index))
         if work is not None:
             self._works[cause] = work
-        self.began.advance(self.began.level + 1)
+        stream.relief.advance(stream.relief.level + 1)
 
 
 def words(effect: Effect, moment: Moment | None) -> str:

@@ -66,7 +66,7 @@ class Tap:
         self._on_over = on_over
         self._at_work = engine.at_work
         self._at_work.add(self)
-        self.tasks = Tasks(engine.loop, context, self.take_error, self._check_over)
+        self.tasks = Tasks(engine, context, self.take_error, self._check_over)
         self.transport = StreamTransport(stream, owner._lock, self._wake, self._call)
         self.writer: asyncio.StreamWriter | None = None
         self._inbox: deque[bytes | memoryview] = deque()
@@ -96,6 +96,9 @@ class Tap:
 
     def on_drained(self, stream: Stream) -> None:
         """Leave it to the signal, which also comes before the queue is empty."""
+
+    def on_over(self, stream: Stream, *, by_reset: bool) -> None:
+        """Leave it to the signal."""
 
     def end(self) -> None:
         """Have the connection lost and its tasks cancelled, as the endpoint closes."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from collections.abc import Callable
-from typing import Any
+import weakref
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, cast
+
+from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.waiting import Signal
 
 _CURRENT: contextvars.ContextVar[Tasks | None] = contextvars.ContextVar(
     "pytest_sockets_tasks", default=None
@@ -20,7 +24,7 @@ class Tasks:
     a protocol's back are found too, can be cancelled, and their errors have an owner.
 
     Args:
-        loop: the I/O loop.
+        engine: the I/O thread.
         context: what the code finds in its context variables; a copy is used.
         on_error: called with what nobody took: an error of a task, a timer or another callback.
         on_idle: called when the last task has ended.
@@ -28,47 +32,102 @@ class Tasks:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        engine: Engine,
         context: contextvars.Context,
         on_error: Callable[[BaseException], object],
-        on_idle: Callable[[], object],
+        on_idle: Callable[[], object] = lambda: None,
     ) -> None:
         self.context = context.copy()
         self.context.run(_CURRENT.set, self)
         self.on_error = on_error
-        self._loop = loop
+        self.over = Signal()  # finished when they were cancelled and have ended
+        self._name = ""
+        self._engine = engine
         self._on_idle = on_idle
+        self._is_cancelled = False
         self._live: set[asyncio.Task[Any]] = set()
-        loop.set_task_factory(_start)
-        loop.set_exception_handler(_tell)
+        self._failed: list[weakref.ref[asyncio.Task[Any]]] = []
+        engine.loop.set_task_factory(_start)
+        engine.loop.set_exception_handler(_tell)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a coroutine as the first of them. From any thread."""
+        self._name = name
+        self._engine.at_work.add(self)  # asyncio itself holds tasks only weakly
+        self._engine.post(self._begin, work)
 
     @property
     def are_idle(self) -> bool:
-        """Whether all have ended."""
+        """Whether all that have begun have ended."""
         return not self._live
+
+    @property
+    def are_at_work(self) -> bool:
+        """Whether one has not ended, or has not begun so far. From any thread."""
+        return self in self._engine.at_work
+
+    @property
+    def running(self) -> list[str]:
+        """The names of those that have not ended."""
+        names = [task.get_name() for task in tuple(self._live)]
+        return [name if name == self._name else f"{name} of {self._name}" for name in names]
 
     def cancel(self) -> None:
         """Cancel those that have not ended. In the I/O thread."""
-        for task in self._strays():
-            self._add(task)
-        for task in tuple(self._live):
-            task.cancel()
+        cancel((self,))
 
-    def _strays(self) -> list[asyncio.Task[Any]]:
-        """Return those made past the loop's own method, as aiohttp does from 3.12 on."""
-        if sys.version_info < (3, 12):
-            return []
-        tasks = asyncio.all_tasks(self._loop) - self._live
-        return [task for task in tasks if task.get_context().get(_CURRENT) is self]
+    def tell(self) -> None:
+        """Tell the errors that nobody has taken so far of tasks that somebody still holds.
+
+        Of the others asyncio tells, when they are collected.
+        """
+        for reference in tuple(self._failed):
+            task = reference()
+            if task is not None and _is_untaken(task):
+                self.on_error(cast("BaseException", task.exception()))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._engine.loop.create_task(work, name=self._name, context=self.context)
 
     def _add(self, task: asyncio.Task[Any]) -> None:
         self._live.add(task)
+        self._engine.at_work.add(self)
         task.add_done_callback(self._remove)
 
     def _remove(self, task: asyncio.Task[Any]) -> None:
         self._live.discard(task)
+        if _is_untaken(task):
+            self._failed.append(weakref.ref(task))
         if not self._live:
+            self._engine.at_work.discard(self)
             self._on_idle()
+            if self._is_cancelled:
+                self.over.finish()
+
+
+def cancel(several: Collection[Tasks]) -> None:
+    """Cancel what has not ended of several. In the I/O thread."""
+    if sys.version_info >= (3, 12):
+        among = frozenset(several)
+        # Those made past the loop's own method, as aiohttp does from 3.12 on.
+        for task in asyncio.all_tasks():
+            tasks = task.get_context().get(_CURRENT)
+            if tasks in among and task not in tasks._live:
+                tasks._add(task)
+    for tasks in several:
+        tasks._is_cancelled = True
+        for task in tuple(tasks._live):
+            task.cancel()
+        if tasks.are_idle:
+            tasks.over.finish()
+
+
+def _is_untaken(task: asyncio.Task[Any]) -> bool:
+    """Whether a task has failed, and nobody has awaited it or asked for its error.
+
+    No public method tells that without taking the error.
+    """
+    return bool(cast("Any", task)._log_traceback)
 
 
 class _Task(asyncio.Task[Any]):

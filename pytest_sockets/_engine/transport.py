@@ -93,13 +93,13 @@ class StreamTransport(asyncio.Transport):
         """Receive nothing until `resume_reading()`; the kernel's buffers fill up meanwhile."""
         if not self._is_closing and not self._is_reading_paused:
             self._is_reading_paused = True
-            self._stream.pause_reading()
+            self._stream.pause_reading("protocol")
 
     def resume_reading(self) -> None:
         """Receive again."""
         if not self._is_closing and self._is_reading_paused:
             self._is_reading_paused = False
-            self._stream.resume_reading()
+            self._stream.resume_reading("protocol")
             self._wake()
 
     def is_reading(self) -> bool:

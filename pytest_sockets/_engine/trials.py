@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import functools
 import socket
 import struct
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
-from pytest_sockets._engine.binding import LOOPBACK, accept_from, new_socket
+from pytest_sockets._engine.binding import (
+    LOOPBACK,
+    LOOPBACKS,
+    accept_from,
+    bind_inet,
+    new_socket,
+)
+from pytest_sockets._engine.blackhole import fill_queue
 from pytest_sockets._engine.peer import Sight, sight_of_peer
+from pytest_sockets._engine.rebinding import rebind_inet
 
 
 @functools.cache
@@ -78,6 +87,82 @@ def _socket_of(family: int, loopback: str) -> Generator[_socket.socket, None, No
         yield sock
     finally:
         sock.close()
+
+
+def refuses() -> bool:
+    """Whether nobody can connect to a socket that is bound and does not listen."""
+    with _bound() as sock:
+        return sock is not None and _connects(sock) == errno.ECONNREFUSED
+
+
+def has_blackhole() -> bool:
+    """Whether a full queue drops who connects."""
+    with _bound() as sock:
+        if sock is None:
+            return False
+        try:
+            fillers = fill_queue(sock)
+        except Exception:  # the kernel lets everybody in, or does not tell
+            return False
+        for filler in fillers:
+            filler.close()
+        return True
+
+
+def goes_down() -> bool:
+    """Whether a listening socket can be replaced by one that refuses, and that listens later."""
+    with _bound() as sock:
+        if sock is None:
+            return False
+        sock.listen()
+        try:
+            with closing(rebind_inet(sock, sock.close)) as fresh:
+                refused = _connects(fresh) == errno.ECONNREFUSED
+                fresh.listen()
+                return refused and not _connects(fresh)
+        except Exception:  # the port cannot be shared for the moment
+            return False
+
+
+def binds(family: str) -> bool:
+    """Whether there are the loopbacks of a family, or both on one port."""
+    try:
+        bound = bind_inet(family, None, 0, socket.SOCK_STREAM)
+    except Exception:  # no such loopback
+        return False
+    for sock in bound:
+        sock.close()
+    return True
+
+
+def binds_path() -> bool:
+    """Whether there is AF_UNIX."""
+    try:
+        new_socket(socket.AF_UNIX, socket.SOCK_STREAM).close()
+    except Exception:  # no such family
+        return False
+    return True
+
+
+@contextmanager
+def _bound() -> Generator[_socket.socket | None, None, None]:
+    """Bind a socket on a loopback; `None` where there is none."""
+    for family in LOOPBACKS:
+        try:
+            (sock,) = bind_inet(family, None, 0, socket.SOCK_STREAM)
+        except Exception:  # no such loopback; "dual" comes last, and has two
+            continue
+        with closing(sock):
+            yield sock
+        return
+    yield None
+
+
+def _connects(sock: _socket.socket) -> int:
+    """Return what the kernel says of a connection to an address: over loopback, at once."""
+    with closing(_socket.socket(sock.family, sock.type)) as client:
+        client.settimeout(1.0)
+        return client.connect_ex(sock.getsockname())
 
 
 class _Pair:

@@ -51,6 +51,12 @@ class Work:
     def on_taken(self, size: int) -> None:
         """Note bytes that the kernel has taken."""
 
+    def on_lost(self, size: int) -> None:
+        """Note bytes, the next ones, that will not be sent after all."""
+
+    def on_end(self) -> None:
+        """Note that EOF is to be sent, after what is queued."""
+
     def stop(self) -> None:
         """Do nothing more."""
         if self._timer is not None:
@@ -79,13 +85,11 @@ class Unread(Work):
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
-        stream.pause_reading()
-        self._room = stream.shrink(1)
+        stream.stop_reading(self)
 
     def stop(self) -> None:
         super().stop()
-        self._stream.shrink(self._room)
-        self._stream.resume_reading()
+        self._stream.go_on_reading(self)
 
 
 class Sliced(Work):
@@ -101,7 +105,7 @@ class Sliced(Work):
         self._apart: Deadline | None = None
 
     def allow(self, most: int) -> int:
-        if not self._left:
+        if self._left <= 0:  # a message of SOCK_SEQPACKET cannot be cut, and may be larger
             if not self._is_read():
                 self._release_in(self._pause)
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -172,8 +176,12 @@ class Delayed(Work):
             passes += size
         return min(most, passes)
 
-    def may_end(self) -> bool:
+    def on_end(self) -> None:
         self._end = self._end or Deadline(self._seconds)
+
+    def may_end(self) -> bool:
+        self.on_end()
+        assert self._end is not None, "it has just been noted"
         if self._end.remaining():
             self._release_in(self._end.remaining())
             return False
@@ -193,6 +201,8 @@ class Delayed(Work):
                 self._due.appendleft((first - size, due))
             size -= min(first, size)
 
+    on_lost = on_taken
+
 
 class Corrupted(Work):
     """Gives the next bytes other values."""
@@ -200,14 +210,18 @@ class Corrupted(Work):
     def __init__(self, stream: Stream, effect: Corrupt, draw: random.Random) -> None:
         super().__init__(stream)
         self._start = stream.taken
+        self._size = effect.size
+        self._draw = draw
         # By place: the kernel may take fewer bytes than it was given, and be given them again.
-        self._masks = [draw.randrange(1, 256) for _ in range(effect.size)]
+        self._masks: list[int] = []
 
     def change(self, data: bytes | memoryview, offset: int) -> bytes | memoryview:
         first = max(0, self._start - offset)
-        last = min(len(data), self._start + len(self._masks) - offset)
+        last = min(len(data), self._start + self._size - offset)
         if first >= last:
             return data
+        while len(self._masks) < offset + last - self._start:
+            self._masks.append(self._draw.randrange(1, 256))
         changed = bytearray(data)
         for at in range(first, last):
             changed[at] ^= self._masks[offset + at - self._start]

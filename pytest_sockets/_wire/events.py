@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Address: TypeAlias = tuple[Any, ...] | str
 """Where to connect: `(host, port)`, or a path; an abstract AF_UNIX name begins with ``"\\0"``."""
@@ -48,6 +48,26 @@ class Event:
     descriptors came with the bytes, which fault acted after how many bytes."""
 
 
+class PeerCredentials(NamedTuple):
+    """Who is at the other end of AF_UNIX (unix(7): SO_PEERCRED, SCM_CREDENTIALS)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+for _name, _text in (
+    (
+        "pid",
+        "The process that connected, or listened, or sent the datagram; 0 where our PID namespace "
+        "has none of it.",
+    ),
+    ("uid", "Its user id at that moment: the effective one of a stream, the real one of a sender."),
+    ("gid", "Its group id at that moment, as `uid`."),
+):
+    getattr(PeerCredentials, _name).__doc__ = _text  # else "Alias for field number 0"
+
+
 @dataclass(frozen=True, slots=True)
 class Datagram:
     """One received datagram."""
@@ -57,3 +77,5 @@ class Datagram:
     """Where it came from, as `sendto` takes it; `None` for an unnamed AF_UNIX socket."""
     time: float
     """Seconds on the monotonic clock."""
+    credentials: PeerCredentials | None = None
+    """Who sent it, as the kernel saw that process then; `None` for families other than AF_UNIX."""

@@ -23,6 +23,8 @@ FIRST_LOOK = 512
 
 Most frames are short, and many can come in one chunk: looking at all that is there for the end of
 each would copy a buffer of n frames n times."""
+LARGEST_LOOK = 1 << 20
+"""Bytes looked at last for a separator: a flood without one may be more than fits into memory."""
 
 Framing: TypeAlias = bytes | str | Callable[[bytes], int | None]
 """Where frames end: a separator, a `struct` format of a length, or a function that finds the end
@@ -93,7 +95,7 @@ class Until:
             if begin + look >= log.size:
                 break
             begin += look - size + 1  # a separator may lie across the end of what was looked at
-            look *= 2
+            look = max(look, min(2 * look, LARGEST_LOOK))
         self._searched = max(start, log.size - size + 1)
         return False, log.size + 1
 

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from typing import Any, Protocol, cast
 
-from pytest_sockets._wire.rendering import WINDOW, show, show_difference, show_value
+from pytest_sockets._wire.rendering import WINDOW, show, show_difference, show_log, show_value
 from pytest_sockets._wire.spool import ByteLog
 
 NEVER_EQUAL = (str, int, float, bytearray, memoryview, tuple, list, set, frozenset, dict)
@@ -33,7 +33,7 @@ class Claim(Protocol):
         """Name what is claimed."""
         ...
 
-    def explain(self, actual: bytes, verb: str) -> str:
+    def explain(self, log: ByteLog, verb: str) -> str:
         """Return lines that show what was claimed beside what is there."""
         ...
 
@@ -106,16 +106,18 @@ class Whole:
     def wanted(self) -> str:
         return show(self._expected)
 
-    def explain(self, actual: bytes, verb: str) -> str:
-        return show_difference(self._expected, actual, verb)
+    def explain(self, log: ByteLog, verb: str) -> str:
+        # All that can differ, and what a message shows behind it.
+        actual = log.read(0, len(self._expected) + 2 * WINDOW)
+        return show_difference(self._expected, actual, verb, total=log.size)
 
 
 class _Lines:
     def wanted(self) -> str:
         raise NotImplementedError
 
-    def explain(self, actual: bytes, verb: str) -> str:
-        return f"  expected  {self.wanted()}\n  {verb:<8}  {show(actual)}"
+    def explain(self, log: ByteLog, verb: str) -> str:
+        return f"  expected  {self.wanted()}\n  {verb:<8}  {show_log(log)}"
 
 
 class Contains(_Lines):

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from pytest_sockets._wire.events import Address, Datagram, Event, Kind
+from pytest_sockets._wire.events import Address, Datagram, Event, Kind, PeerCredentials
 from pytest_sockets._wire.spool import ByteLog, Spool
 
 NANOSECOND = 1e-9
@@ -26,6 +26,7 @@ class Record:
         "_marks",
         "_notes",
         "_peers",
+        "_senders",
         "_sizes",
         "_times",
         "endpoint",
@@ -44,6 +45,7 @@ class Record:
         self._times = array("q")
         self._sizes = array("I")  # size * 2, plus 1 when sent
         self._peers: list[Address | None] | None = None  # of datagrams only, as the next
+        self._senders: list[PeerCredentials | None] | None = None  # of each received one
         self._arrivals: array[int]  # of each received one: its offset, its position
         self._marks: list[tuple[int, int, Kind, Address | None, str]] = []
         self._notes: dict[int, str] = {}  # of chunks, by position
@@ -61,15 +63,29 @@ class Record:
         self._sizes.append(len(data) << 1 | 1)
         self.sent.append(data)
 
-    def add_datagram(self, time: int, data: bytes, peer: Address | None, *, sent: bool) -> None:
-        """Record a whole datagram, and who is at its other end."""
+    def add_datagram(
+        self,
+        time: int,
+        data: bytes,
+        peer: Address | None,
+        *,
+        sent: bool,
+        sender: PeerCredentials | None = None,
+    ) -> None:
+        """Record a whole datagram, what is at its other end, and who sent one that came."""
         if self._peers is None:
             self._peers = []
             self._arrivals = array("Q")
         elif self._peers[-1] == peer:
             peer = self._peers[-1]  # the kernel's answers are new objects, twice a small datagram
         self._peers.append(peer)
+        if sender is not None and self._senders is None:
+            unknown: list[PeerCredentials | None] = [None]
+            self._senders = unknown * self.received_chunks
         if not sent:
+            if self._senders is not None:
+                last = self._senders[-1] if self._senders else None
+                self._senders.append(last if last == sender else sender)
             self._arrivals.extend((self.received.size, len(self._times)))
         (self.add_sent if sent else self.add_received)(time, data)
 
@@ -134,7 +150,9 @@ class Record:
         assert self._peers is not None, "a stream has no datagrams"
         offset, position = self._arrivals[2 * index : 2 * index + 2]
         data = self.received.read(offset, offset + (self._sizes[position] >> 1))
-        return Datagram(data, self._peers[position], self._times[position] * NANOSECOND)
+        sender = None if self._senders is None else self._senders[index]
+        time = self._times[position] * NANOSECOND
+        return Datagram(data, self._peers[position], time, sender)
 
     @property
     def sent_chunks(self) -> int:

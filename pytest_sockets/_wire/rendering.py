@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.spool import ByteLog
 
 WINDOW = 48
 """Bytes of a long value that a message shows; the failure section has all of them."""
@@ -10,15 +11,28 @@ VALUE_LIMIT = 200
 """Characters of a `repr` that a message shows."""
 
 
-def show(data: bytes, around: int | None = None) -> str:
-    """Return `data` as a literal; of a long value a window `around` an offset, or its start."""
-    if len(data) <= 2 * WINDOW:
+def show(data: bytes, around: int | None = None, *, total: int | None = None) -> str:
+    """Return `data` as a literal; of a long value a window `around` an offset, or its start.
+
+    `total` is the length of the whole where `data` is only its beginning.
+    """
+    size = len(data) if total is None else total
+    if size <= 2 * WINDOW:
         return repr(data)
     start = max(0, min((around or 0) - WINDOW // 2, len(data)))
     stop = min(start + WINDOW, len(data))
     before = "… " if start else ""
-    after = " …" if stop < len(data) else ""
-    return f"{before}{data[start:stop]!r}{after} (bytes {start} to {stop} of {len(data):,})"
+    after = " …" if stop < size else ""
+    return f"{before}{data[start:stop]!r}{after} (bytes {start} to {stop} of {size:,})"
+
+
+def show_log(log: ByteLog, start: int = 0, stop: int | None = None) -> str:
+    """Return what a log holds between two offsets, as `show` does.
+
+    No more of it is read than is shown: a peer may have sent far more than fits into memory.
+    """
+    end = log.size if stop is None else stop
+    return show(log.read(start, min(end, start + 2 * WINDOW)), total=end - start)
 
 
 def show_value(value: object) -> str:
@@ -63,10 +77,18 @@ def first_difference(expected: bytes, actual: bytes) -> int | None:
     return low
 
 
-def show_difference(expected: bytes, actual: bytes, verb: str = "received") -> str:
-    """Return the lines that say where `actual` first differs from `expected`."""
+def show_difference(
+    expected: bytes, actual: bytes, verb: str = "received", *, total: int | None = None
+) -> str:
+    """Return the lines that say where `actual` first differs from `expected`.
+
+    `total` is the length of the whole where `actual` is only its beginning.
+    """
     at = first_difference(expected, actual)
-    lines = [f"  expected  {show(expected, at)}", f"  {verb:<8}  {show(actual, at)}"]
+    lines = [
+        f"  expected  {show(expected, at)}",
+        f"  {verb:<8}  {show(actual, at, total=total)}",
+    ]
     if at is not None:
         lines.append(
             f"  first difference at byte {at}: "

@@ -7,8 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from mutants import expecting
-from pytest_sockets import TCPServer, WaitTimeout
+from mutants import expecting, mutations
+from pytest_sockets import Sockets, TCPServer, WaitTimeout
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +37,29 @@ async def test_receive_exception_cause_preserved(
             await stream.receive()
     with outcome():
         assert isinstance(raised.value.__cause__, expected)
+
+
+@mutations(
+    (".reset()", ".close()", "EndOfStream"),
+    ("ConnectionResetError", "BrokenPipeError", "isinstance"),
+    (".hold(gate)", "", "nobody came|All connection attempts failed"),
+    ("gate.release()", "stream._transport.abort()", "gate|isinstance|DID NOT RAISE"),
+)
+async def test_receive_exception_cause_preserved_by_script(
+    sockets: Sockets, tcp_server: TCPServer
+) -> None:
+    async def receive() -> None:
+        with pytest.raises(anyio.BrokenResourceError) as raised:
+            await stream.receive()
+        assert isinstance(raised.value.__cause__, ConnectionResetError)
+
+    gate = sockets.gate()
+    tcp_server.script().hold(gate).reset()
+    async with await anyio.connect_tcp(*tcp_server.address) as stream:
+        async with anyio.create_task_group() as group:
+            group.start_soon(receive)
+            await gate.aio.wait_reached()
+            gate.release()
 
 
 @expecting(b"hello, world\n", b"hello, moon\n")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Callable
+
 import pytest
 import redis
+import redis.asyncio
 
 from mutants import mutations
-from pytest_sockets import Connection, Sockets, StreamServer
+from pytest_sockets import Connection, Sockets, StreamServer, TCPProxy
+from pytest_sockets.faults import Delay
+from resp import resp
 
 NAME = "test-suite-client"
 SETNAME = [b"CLIENT", b"SETNAME", NAME.encode()]
@@ -67,3 +74,43 @@ def test_commands_may_be_split_or_pipelined(sockets: Sockets, family: str) -> No
     client.send(packed[-1:])
     client.expect(b":3\r\n")
     client.expect_eof()
+
+
+ANY = re.compile(rb".+", re.DOTALL)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("single", [True, False])
+@mutations(
+    ("task.cancel()", "fault.lift()", "DID NOT RAISE"),
+    ('== b"bar"', '== b"foo"', "AssertionError"),
+    ("Delay(60)", "Delay(60), connection=7", "AssertionError"),
+    ('get("foo")', 'get("baz")', "waited 0.5 s for the request b'foo'"),
+    ("tcp_proxy(server)", "server", "has no attribute"),
+    ("match[1])", 'b"foo")', "AssertionError"),
+)
+async def test_cwe_404_standalone(
+    sockets: Sockets, tcp_proxy: Callable[..., TCPProxy], single: bool
+) -> None:
+    server = sockets.tcp_server(framing=resp)
+    get = re.compile(rb".*GET\r\n\$3\r\n(...)\r\n", re.DOTALL)
+    server.on(get, lambda match: b"$3\r\n%s\r\n" % match[1])
+    server.on(ANY, b"+OK\r\n")
+    proxy = tcp_proxy(server)
+    # With a timeout redis-py sends in asyncio.wait_for, which on Python 3.11 swallows the cancel.
+    options = {"single_connection_client": single, "protocol": 2, "socket_timeout": None}
+    async with redis.asyncio.Redis(host=proxy.host, port=proxy.port, **options) as client:
+        await client.set("any", "value")
+        with proxy.fault(Delay(60)) as fault:
+            task = asyncio.create_task(client.get("foo"))
+            await proxy.aio.wait_forwarded(b"foo")
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert fault.hits
+        assert await client.get("bar") == b"bar"

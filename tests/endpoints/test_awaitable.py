@@ -272,7 +272,8 @@ def verbs_of(kind: type) -> dict[str, Any]:
     if kind is Connection:
         waiting["expect"] = Connection.expect  # overloaded, so written by hand
     if kind is DatagramPeer:
-        waiting["send"] = DatagramPeer.send  # never waits, and is there so that nobody has to know
+        # These never wait, and are there so that nobody has to know.
+        waiting |= {"send": DatagramPeer.send, "send_fds": DatagramPeer.send_fds}
     return waiting
 
 

@@ -231,6 +231,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "recv": (1,),
     "recv_exactly": (1,),
     "recv_fds": (1, 1),
+    "recv_fds-peer": (1,),
     "recv_prefixed": (">H",),
     "recv_until": (b"x",),
     "send": (b"x",),

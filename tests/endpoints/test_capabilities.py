@@ -1,12 +1,18 @@
 from __future__ import annotations
 
-from typing import get_args
+import os
+import re
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args
 
 import pytest
 
-from pytest_sockets import capabilities
+from pytest_sockets import Sockets, UnsupportedError, capabilities
+from pytest_sockets._endpoints import sockets as sockets_module
 from pytest_sockets._endpoints.capabilities import Capabilities, Capability
-from pytest_sockets._engine import peer, trials
+from pytest_sockets._engine import binding, blackhole, peer, rebinding, trials
 
 
 def test_each_is_one_of_three_words() -> None:
@@ -54,3 +60,110 @@ def test_a_close_that_is_no_reset_is_found_out(monkeypatch: pytest.MonkeyPatch) 
     assert trials.resets()
     monkeypatch.setattr(trials.socket, "SO_LINGER", trials.socket.SO_KEEPALIVE)
     assert not trials.resets()
+
+
+def test_the_families_and_the_addresses_of_this_machine_are_told() -> None:
+    tried = {name: capabilities[name] for name in ("ipv4", "unix", "refused_address", "down")}
+    assert set(tried.values()) == {"exact"}
+    assert capabilities["blackhole_address"] == "exact"
+    assert capabilities["ipv6"] == capabilities["dual"]
+
+
+def listening(*args: Any) -> list[Any]:
+    bound = binding.bind_inet("ipv4", None, 0, socket.SOCK_STREAM)
+    bound[0].listen()
+    return bound
+
+
+def nothing(*args: Any) -> list[Any]:
+    raise UnsupportedError("no such loopback")
+
+
+@pytest.mark.parametrize(
+    ("trial", "module", "name", "value"),
+    [
+        (trials.refuses, trials, "bind_inet", listening),
+        (trials.refuses, trials, "bind_inet", nothing),
+        (trials.has_blackhole, blackhole, "BACKLOG", 100),
+        (trials.has_blackhole, blackhole, "SO_MEMINFO", 9999),
+        (trials.has_blackhole, trials, "bind_inet", nothing),
+        (trials.goes_down, rebinding.socket, "SO_REUSEPORT", socket.SO_KEEPALIVE),
+        (trials.goes_down, trials, "bind_inet", nothing),
+        (partial(trials.binds, "ipv6"), binding, "LOOPBACKS", {"ipv6": [(2, "192.0.2.1")]}),
+        (trials.binds_path, trials.socket, "AF_UNIX", 99),
+    ],
+    ids=[
+        "refused_address",
+        "refused_address-alone",
+        "blackhole_address",
+        "blackhole_address-blind",
+        "blackhole_address-alone",
+        "down",
+        "down-alone",
+        "ipv6-less",
+        "unix",
+    ],
+)
+def test_what_a_machine_cannot_do_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+    trial: Callable[[], bool],
+    module: Any,
+    name: str,
+    value: Any,
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    assert trial()
+    monkeypatch.setattr(module, name, value)
+    assert not trial()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# -- require
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a machine with IPv4 only."""
+    poor = Capabilities(
+        {"ipv4": lambda: "exact", "ipv6": lambda: "no", "send_apart": lambda: "approximate"},
+        {"ipv6": "it has no IPv6 loopback"},
+    )
+    monkeypatch.setattr(sockets_module, "capabilities", poor)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_there_is_can_be_required(sockets: Sockets) -> None:
+    sockets.require()
+    sockets.require("ipv4")
+    sockets.require("send_apart", "ipv4")
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_there_is_not_is_refused_with_the_reason(sockets: Sockets) -> None:
+    reason = "this machine cannot do 'ipv6': it has no IPv6 loopback"
+    with pytest.raises(UnsupportedError) as caught:
+        sockets.require("ipv4", "ipv6")
+    assert str(caught.value) == reason
+    skipped: list[str] = []
+    sockets._skip = skipped.append
+    with pytest.raises(UnsupportedError):
+        sockets.require("ipv6")
+    assert skipped == [reason]
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("name", ["fly", None, ["ipv4"]])
+def test_an_unknown_requirement_is_refused_with_those_there_are(
+    sockets: Sockets, name: Any
+) -> None:
+    with pytest.raises(ValueError, match="is no capability; there are ipv4, ipv6, send_apart"):
+        sockets.require("ipv6", name)
+
+
+def test_each_no_has_a_reason() -> None:
+    never_no = {"send_apart"}
+    for name in set(capabilities) - never_no:
+        assert re.fullmatch(
+            rf"this machine cannot do '{name}': [a-z].*[^.]", capabilities.why_not(name)
+        )
+    assert Capabilities({"a": lambda: "no"}).why_not("a") == "this machine cannot do 'a'"

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import socket
 import tempfile
@@ -8,18 +9,30 @@ from typing import Any
 
 import pytest
 
-from pytest_sockets import EndpointError, Sockets
+from pytest_sockets import (
+    EndpointClosedError,
+    EndpointError,
+    Gate,
+    MismatchError,
+    Sockets,
+    TCPServer,
+    WaitTimeout,
+)
 from stream_ends import (
     CONSUMING,
     FOREVER,
+    PATIENCE,
     STREAMS,
     Background,
     Ends,
     Interrupted,
+    Verb,
     abort,
     open_ends,
     plain_client,
 )
+
+LARGE = bytes(8 << 20)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -86,6 +99,68 @@ def test_a_problem_resets_the_connection_and_is_raised_by_every_wait(
             ends.conn.assert_received(b"")
         with pytest.raises(EndpointError):
             ends.conn.send(b"x")
+
+
+WAITS: dict[str, Verb] = {
+    **{name: verb for name, (verb, _) in CONSUMING.items()},
+    "expect_eof": lambda conn, **how: conn.expect_eof(**how),
+    "expect_reset": lambda conn, **how: conn.expect_reset(**how),
+    "expect_nothing": lambda conn, **how: conn.expect_nothing(within=FOREVER),
+    "expect_nothing_until": lambda conn, **how: conn.expect_nothing(until=Gate(), **how),
+    "hold": lambda conn, **how: conn.hold(Gate(), **how),
+    "wait_eof": lambda conn, **how: conn.wait_eof(**how),
+    "wait_closed": lambda conn, **how: conn.wait_closed(**how),
+    "assert_received": lambda conn, **how: conn.assert_received(b"x", **how),
+    "assert_sent": lambda conn, **how: conn.assert_sent(contains=b"never", **how),
+    "send": lambda conn, **how: conn.send(LARGE, **how),
+    "send_apart": lambda conn, **how: conn.send_apart(LARGE, b"x", **how),
+}
+"""Verbs that wait for a peer that does nothing."""
+ENDS: dict[str, Verb] = {
+    "close": lambda conn, **how: conn.close(**how),
+    "send_eof": lambda conn, **how: conn.send_eof(**how),
+    "wait_peer_read": lambda conn, **how: conn.wait_peer_read(**how),
+}
+"""Verbs that wait for a peer that does not read."""
+
+
+def error_of(
+    server: TCPServer, armed: threading.Semaphore, name: str, act: Callable[[], object]
+) -> BaseException | None:
+    """Return what a verb raises when something happens while it waits."""
+    with plain_client(server.address), Background() as pool:
+        conn = server.accept()
+        if name in ENDS:
+            with contextlib.suppress(WaitTimeout):
+                conn.send(LARGE, timeout=0)
+            while armed.acquire(blocking=False):
+                pass
+        waiting = pool.submit({**WAITS, **ENDS}[name], conn, timeout=FOREVER)
+        armed.acquire()
+        act()
+        return waiting.exception(PATIENCE)
+
+
+@pytest.mark.usefixtures("unwatched")
+@pytest.mark.parametrize("name", [*WAITS, *ENDS])
+def test_every_wait_on_a_connection_raises_a_problem_that_comes_meanwhile(
+    armed: threading.Semaphore, name: str
+) -> None:
+    with closing(Sockets()) as sockets:
+        server = sockets.tcp_server()
+        error = error_of(server, armed, name, lambda: server._fail(RuntimeError("out of ink")))
+        assert error is server.problems[0]
+
+
+@pytest.mark.parametrize("name", [name for name in [*WAITS, *ENDS] if name != "wait_closed"])
+def test_every_wait_on_a_connection_ends_with_its_endpoint(
+    sockets: Sockets, armed: threading.Semaphore, name: str
+) -> None:
+    server = sockets.tcp_server()
+    error = error_of(server, armed, name, server.close)
+    kind = MismatchError if name.startswith("assert") else EndpointClosedError
+    assert type(error) is kind
+    assert "is closed" in str(error)
 
 
 # -- the client side

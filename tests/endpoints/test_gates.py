@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -264,6 +265,25 @@ def test_bytes_that_were_sent_before_the_release_break_a_silence_too(
             assert problem.endswith("step 1 of 3: expected nothing until gate, got b'x'")
 
 
+def test_an_eof_before_the_release_is_no_byte_and_no_release(
+    server: TCPServer, gate: Gate, armed: threading.Semaphore
+) -> None:
+    server.script().expect_nothing(until=gate).send(b"b").close()
+    with plain_client(server.address) as client:
+        gate.wait_reached()
+        client.shutdown(socket.SHUT_WR)
+        server.accept().wait_eof()
+        waits = 0
+        for _ in range(100):
+            assert server.sent == b""
+            while armed.acquire(blocking=False):
+                waits += 1
+        assert waits < 50  # else it takes a turn of the I/O loop each time
+        gate.release()
+        assert read_to_eof(client) == b"b"
+    assert told(server) == []
+
+
 def test_a_verb_on_hold_ends_with_its_endpoint(server: TCPServer, gate: Gate) -> None:
     with plain_client(server.address), Background(2) as background:
         conn = server.accept()
@@ -288,6 +308,16 @@ def test_a_verb_on_hold_has_a_deadline_in_the_test(server: TCPServer, gate: Gate
         with pytest.raises(WaitTimeout) as caught:
             conn.expect_nothing(until=gate, timeout=0)
         assert str(caught.value) == ("tcp_server connection 0: expect_nothing waited 0 s for gate")
+
+
+def test_the_test_holds_for_no_longer_than_the_endpoints_default(gate: Gate) -> None:
+    with Sockets(Settings(timeout=0)) as sockets:
+        server = sockets.tcp_server()
+        with plain_client(server.address):
+            conn = server.accept(timeout=PATIENCE)
+            for wait in (lambda: conn.hold(gate), lambda: conn.expect_nothing(until=gate)):
+                with pytest.raises(WaitTimeout, match="waited 0 s for gate"):
+                    wait()
 
 
 def test_all_gates_are_released_at_the_end(armed: threading.Semaphore) -> None:

@@ -300,6 +300,7 @@ FAILURES: list[BaseException] = [
     ConnectionResetError(104, "its own"),
     EndpointClosedError("another endpoint's"),
     ExceptionGroup("several", [ValueError("a")]),
+    ExceptionGroup("one more than the peer", [PeerGoneError("gone"), ValueError("a")]),
     Unprintable(),
     pytest.fail.Exception("by hand"),
 ]
@@ -566,6 +567,23 @@ def test_the_end_of_the_test_ends_blocked_handlers_and_leaves_nothing() -> None:
     assert threaded.problems == awaited.problems == ()
 
 
+def test_a_handler_that_is_busy_for_ever_does_not_hold_up_the_end_of_the_test() -> None:
+    begun, may_go = threading.Event(), threading.Event()
+    server = TCPServer(settings=endpoint_module.Settings(timeout=0.05))
+
+    @server.serve
+    def talk(conn: Connection) -> None:
+        begun.set()
+        may_go.wait()
+
+    with plain_client(server.address):
+        assert begun.wait(PATIENCE)
+        assert told(server) == []
+        with pytest.warns(ResourceWarning, match="handler talk of tcp_server connection 0 still"):
+            server.close()
+    may_go.set()
+
+
 def test_a_thread_that_outlives_its_server_is_named() -> None:
     begun, may_go = threading.Event(), threading.Event()
     server = TCPServer(settings=endpoint_module.Settings(timeout=0.05))
@@ -585,7 +603,7 @@ def test_a_thread_that_outlives_its_server_is_named() -> None:
 
 def test_a_task_that_outlives_its_server_is_named() -> None:
     may_go = []
-    server = TCPServer()
+    server = TCPServer(settings=endpoint_module.Settings(timeout=0.05))
 
     @server.serve
     async def talk(conn: AsyncConnection) -> None:
@@ -599,7 +617,7 @@ def test_a_task_that_outlives_its_server_is_named() -> None:
                     await event.wait()
 
     with plain_client(server.address):
-        server.accept()
+        server.accept(timeout=PATIENCE)
         server.assert_nothing_received()
         text = "tcp_server has closed, but handler talk of tcp_server connection 0 still runs"
         with pytest.warns(ResourceWarning, match=text):

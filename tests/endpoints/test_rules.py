@@ -453,6 +453,19 @@ def test_a_reply_function_may_read_the_record_and_make_rules(
     talk(client, b"B\r\nC\r\n", b"1 B\r\nC\r\ngrown")
 
 
+def test_a_request_that_comes_while_a_reply_is_made_is_answered_after_it(
+    lines: StreamServer, client: socket.socket
+) -> None:
+    def first(frame: bytes) -> bytes:
+        client.sendall(b"C\r\n")
+        assert lines.received == b"B\r\nC\r\n"
+        return b"1"
+
+    lines.on(b"B\r\n", first)
+    lines.on(b"C\r\n", b"2")
+    talk(client, b"B\r\n", b"12")
+
+
 @pytest.mark.usefixtures("forgiven")
 def test_a_reply_function_that_waits_is_told_that_it_cannot(
     lines: StreamServer, client: socket.socket

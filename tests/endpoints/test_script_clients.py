@@ -62,6 +62,21 @@ def test_an_idle_last_step_has_no_deadline(impatient: TCPServer) -> None:
         assert told(impatient) == []
 
 
+def test_the_clock_runs_once_a_step_is_no_longer_the_last(impatient: TCPServer) -> None:
+    script = impatient.script().send(b"220").expect(b"HELO")
+    with plain_client(impatient.address) as client:
+        assert client.recv(3) == b"220"
+        outlast(impatient)
+        assert impatient.problems == ()
+        script.send(b"250")
+        with pytest.raises(ConnectionResetError):
+            client.recv(3)
+    assert told(impatient) == [
+        "WaitTimeout: tcp_server connection 0, step 2 of 3: expected b'HELO', got nothing\n"
+        f"  waited {SHORT} s for it"
+    ]
+
+
 def test_a_hold_has_no_deadline(impatient: TCPServer) -> None:
     with Sockets() as sockets:
         gate = sockets.gate()
@@ -114,6 +129,11 @@ STALLS: dict[str, tuple[Callable[[Script], Script], bytes, str]] = {
         lambda script: script.expect(b"a").expect_eof().send(b"x"),
         b"a",
         "step 2 of 3: expected EOF, got nothing",
+    ),
+    "in an optional step, which it may leave and not stall": (
+        lambda script: script.optional().expect(b"QUIT").send(b"x"),
+        b"QU",
+        "step 1 of 2: expected b'QUIT', got b'QU'",
     ),
     "with a pattern": (
         lambda script: script.expect(re.compile(rb"\d+;"), until=b";").send(b"x"),

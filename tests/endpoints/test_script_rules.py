@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_sockets import Sockets, StreamServer
-from stream_ends import plain_client, read_to_eof
+from stream_ends import FOREVER, plain_client, read_to_eof
 from told import told
 
 FAMILIES = ["ipv4", "ipv6", "dual", "unix"]
@@ -84,6 +84,26 @@ def test_what_neither_a_step_nor_a_rule_matches_is_a_problem_of_the_step(
     assert problem.startswith(
         "MismatchError: server connection 0, step 1 of 2: "
         "expected b'HELLO\\r\\n', got b'NOPE\\r\\n'\n"
+    )
+
+
+@pytest.mark.parametrize("end", ["stalls", "ends"])
+def test_half_a_request_of_a_rule_meets_the_deadline_of_the_step_or_the_end(
+    sockets: Sockets, end: str
+) -> None:
+    server = sockets.tcp_server(framing=b"\r\n", name="server")
+    server.on(b"NOOP\r\n", b"+OK\r\n")
+    timeout = 0.2 if end == "stalls" else None
+    server.script(timeout=FOREVER).expect(b"HELLO\r\n", timeout=timeout).send(b"WORLD\r\n")
+    with plain_client(server.address) as client:
+        client.sendall(b"NO")
+        if end == "ends":
+            client.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    (problem,) = told(server)
+    assert problem.startswith(
+        "MismatchError: server connection 0, step 1 of 2: expected b'HELLO\\r\\n', got b'NO'\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from pytest_sockets import (
+    Connection,
+    Gate,
     MismatchError,
     Script,
     Settings,
@@ -18,10 +21,12 @@ from pytest_sockets import (
     SocketsError,
     StreamServer,
     TCPServer,
+    UnsupportedError,
+    WaitTimeout,
 )
-from stream_ends import CONSUMING, FOREVER, PATIENCE, Background, plain_client, read_to_eof
+from stream_ends import CONSUMING, FOREVER, PATIENCE, Background, abort, plain_client, read_to_eof
 from threads import eager_threads
-from told import told
+from told import errors_of, told
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("unwatched")]
 NO_PLAN = (
@@ -54,6 +59,7 @@ VERBS: dict[str, tuple[Callable[[Script], Script], bytes, bytes, Any]] = {
     "recv_line": (lambda script: script.recv_line(save="x"), b"a\n", b"", b"a\n"),
     "recv_prefixed": (lambda script: script.recv_prefixed("B", save="x"), b"\2ab", b"", b"ab"),
     "expect": (lambda script: script.expect(b"ab", save="x"), b"ab", b"", b"ab"),
+    "expect no byte": (lambda script: script.expect(b"", save="x"), b"", b"", b""),
     "send": (lambda script: script.send(b"hello"), b"", b"hello", None),
     "expect_nothing": (lambda script: script.expect_nothing(within=0), b"", b"", None),
 }
@@ -86,6 +92,78 @@ def test_a_script_goes_on_sending_after_the_peers_eof(server: TCPServer, take: s
     assert told(server) == []
 
 
+def test_what_comes_up_to_the_peers_eof_can_be_kept(server: TCPServer) -> None:
+    server.script().recv_to_eof(save="all").close()
+    with plain_client(server.address) as client:
+        client.sendall(b"all\nof it")
+        client.shutdown(socket.SHUT_WR)
+        assert read_to_eof(client) == b""
+    assert server.accept().saved == {"all": b"all\nof it"}
+    assert told(server) == []
+
+
+def test_pieces_are_sent_apart_and_waited_for_until_the_peer_has_read(server: TCPServer) -> None:
+    server.script().send_apart(b"a", b"bc", b"d").wait_peer_read().send(b"e").close()
+    with plain_client(server.address) as client:
+        assert [client.recv(9) for _ in range(5)] == [b"a", b"bc", b"d", b"e", b""]
+    assert told(server) == []
+
+
+def test_a_piece_that_nobody_reads_meets_the_deadline_of_its_step(server: TCPServer) -> None:
+    server.script(timeout=0.1).send_apart(b"a", b"b")
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        with pytest.raises(WaitTimeout) as caught:
+            conn.wait_closed(timeout=FOREVER)
+        assert client.fileno() >= 0
+    (problem,) = told(server)
+    assert problem == f"WaitTimeout: {caught.value}"
+    assert problem.startswith(
+        "WaitTimeout: tcp_server connection 0, step 1 of 1: send_apart(b'a', b'b') failed\n"
+        "  send_apart waited 0.1 s for the peer to read piece 1 of 2, b'a' (1 byte unread); "
+    )
+
+
+def test_files_are_passed_by_steps(sockets: Sockets) -> None:
+    server = sockets.unix_server()
+    reading, writing = os.pipe()
+    server.script().recv_fds(9, 1, save="it").send_fds(b"back", [reading]).close()
+    with plain_client(server.address) as client:
+        socket.send_fds(client, [b"there"], [writing])
+        data, (got,), _, _ = socket.recv_fds(client, 9, 9)
+        message, (kept,) = server.accept().saved["it"]
+        os.write(kept, b"through both")
+        assert (data, message, os.read(got, 99)) == (b"back", b"there", b"through both")
+    for fd in (reading, writing, got, kept):
+        os.close(fd)
+    assert told(server) == []
+
+
+def test_what_the_kernel_refuses_is_told_with_its_step(sockets: Sockets) -> None:
+    server = sockets.server(family=socket.AF_UNIX, type=socket.SOCK_SEQPACKET, name="server")
+    server.script().expect(b"a").send(bytes(1 << 24))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(server.address)
+        client.sendall(b"a")
+        with pytest.raises(OSError, match="cannot send 16,777,216 bytes: Message too long"):
+            server.wait_closed(9, timeout=FOREVER)
+    (error,) = errors_of(server)
+    assert [note.partition(": ")[0] for note in error.__notes__] == [
+        "server connection 0, step 2 of 2"
+    ]
+
+
+def test_files_need_a_server_of_their_family(server: TCPServer) -> None:
+    script = server.script().expect(b"a").optional()
+    text = "needs AF_UNIX, and tcp_server is ipv4: descriptors do not travel over a network"
+    with pytest.raises(UnsupportedError, match=f"^recv_fds {text}$"):
+        script.recv_fds(1, 1, save="x")
+    with pytest.raises(UnsupportedError, match=f"^send_fds {text}$"):
+        script.send_fds(b"x", [0])
+    assert repr(script) == "<Script of tcp_server, 1 step: .expect(b'a')>"
+    told(server)
+
+
 def test_half_close_and_reset_are_steps(server: TCPServer) -> None:
     server.script().send_eof().expect(b"more").reset()
     with plain_client(server.address) as client:
@@ -106,6 +184,14 @@ def test_a_reset_by_the_peer_can_be_expected(server: TCPServer, sockets: Sockets
 
 
 # -- which connection
+
+DRIVING: dict[str, Callable[[Connection], object]] = {
+    "send": lambda conn: conn.send(b"x"),
+    "send_apart": lambda conn: conn.send_apart(b"x", b"y"),
+    "expect_eof": lambda conn: conn.expect_eof(),
+    "expect_nothing": lambda conn: conn.expect_nothing(within=0),
+    "hold": lambda conn: conn.hold(Gate()),
+}
 
 
 def test_scripts_are_played_in_their_order_one_for_each_connection(server: TCPServer) -> None:
@@ -188,6 +274,16 @@ def test_a_script_comes_before_a_handler_and_that_before_a_behaviour(sockets: So
     assert told(server) == []
 
 
+def test_a_script_for_each_comes_before_a_handler_and_that_before_rules(server: TCPServer) -> None:
+    server.on(b"x", b"rule")
+    server.serve(lambda conn: conn.send(b"handler"))
+    assert ask(server, b"x") == [b"handler"]
+    server.script(each=True).expect(b"x").send(b"each")
+    server.script().expect(b"x").send(b"script")
+    assert [ask(server, b"x") for _ in range(3)] == [[b"script"], [b"each"], [b"each"]]
+    assert told(server) == []
+
+
 def test_a_script_adopts_no_connection_that_is_driven_already(sockets: Sockets) -> None:
     server = sockets.echo_server()
     with plain_client(server.address) as client:
@@ -199,17 +295,16 @@ def test_a_script_adopts_no_connection_that_is_driven_already(sockets: Sockets) 
     assert told(server) == []
 
 
-@pytest.mark.parametrize("verb", [*CONSUMING, "send", "hold"])
+@pytest.mark.parametrize("verb", [*CONSUMING, *DRIVING])
 def test_a_verb_of_the_test_on_a_scripted_connection_says_who_drives_it(
-    server: TCPServer, sockets: Sockets, verb: str
+    server: TCPServer, verb: str
 ) -> None:
     server.script().expect(b"never").optional()
     with plain_client(server.address) as client:
         conn = server.accept()
-        call: Any = CONSUMING[verb][0] if verb in CONSUMING else getattr(type(conn), verb)
-        arguments: dict[str, Any] = {"send": b"x", "hold": sockets.gate()}
+        call = CONSUMING[verb][0] if verb in CONSUMING else DRIVING[verb]
         with pytest.raises(SocketsError, match=r"^tcp_server connection 0 is driven by script 1, "):
-            call(conn, arguments[verb]) if verb in arguments else call(conn)
+            call(conn)
         client.sendall(b"never")
         conn.assert_received(b"never")
     conn.wait_eof()
@@ -255,7 +350,10 @@ def test_every_pending_wait_on_the_server_raises_the_problem(server: TCPServer) 
         conn = server.accept()
         waits: list[Callable[[], object]] = [
             lambda: server.accept(timeout=FOREVER),
+            lambda: server.wait_connections(2, timeout=FOREVER),
             lambda: server.wait_closed(2, timeout=FOREVER),
+            lambda: server.assert_connections(2, timeout=FOREVER),
+            lambda: server.assert_sent(b"b", timeout=FOREVER),
             lambda: server.assert_received(b"xy", timeout=FOREVER),
             lambda: conn.wait_eof(timeout=FOREVER),
             lambda: conn.assert_sent(b"c", timeout=FOREVER),
@@ -288,6 +386,11 @@ def test_a_script_that_nobody_connected_for_is_a_problem(server: TCPServer) -> N
         ]
 
 
+def test_a_script_that_is_optional_as_a_whole_need_not_be_played(server: TCPServer) -> None:
+    server.script().optional().expect(b"a").send(b"b")
+    assert told(server) == []
+
+
 @pytest.mark.parametrize("clients", [0, 1])
 def test_a_script_without_steps_is_a_problem_at_the_end_only(
     server: TCPServer, clients: int
@@ -305,7 +408,7 @@ def test_a_script_without_steps_is_a_problem_at_the_end_only(
 
 
 def test_bytes_after_the_end_of_a_strict_script_are_a_problem(server: TCPServer) -> None:
-    server.script().expect(b"a").send(b"b")
+    server.script(timeout=0.1).expect(b"a").send(b"b")  # till then another step may follow
     with plain_client(server.address) as client:
         client.sendall(b"a")
         assert client.recv(1) == b"b"
@@ -361,6 +464,16 @@ def test_a_connection_that_the_test_took_needs_no_plan(server: TCPServer) -> Non
         assert told(server) == []
 
 
+def test_a_connection_that_the_test_used_without_taking_it_needs_no_plan(server: TCPServer) -> None:
+    with plain_client(server.address) as client:
+        server.wait_connections(1)
+        server.connections[0].send(b"by the test")
+        assert client.recv(99) == b"by the test"
+        server.script().expect(b"a").send(b"b")
+        assert ask(server, b"a") == [b"b"]
+        assert told(server) == []
+
+
 def test_without_any_plan_a_server_records_and_nothing_is_wrong(server: TCPServer) -> None:
     for _ in range(3):
         with plain_client(server.address) as client:
@@ -400,6 +513,71 @@ def test_the_peer_may_leave_in_the_middle_of_an_optional_step(server: TCPServer)
     assert told(server) == []
 
 
+@pytest.mark.parametrize("end", ["eof", "reset"])
+def test_a_script_that_is_done_does_not_mind_how_the_peer_ends(
+    server: TCPServer, sockets: Sockets, end: str
+) -> None:
+    server.script().expect(b"a").send(b"b")
+    conn = sockets.connect(server.address)
+    conn.send(b"a")
+    conn.expect(b"b")
+    conn.close() if end == "eof" else conn.reset()
+    server.accept().wait_eof() if end == "eof" else server.accept().expect_reset()
+    assert told(server) == []
+
+
+OWN_END: dict[str, Callable[[Script], Script]] = {
+    "expect": lambda script: script.expect(b"QUIT"),
+    "recv_line": lambda script: script.recv_line(),
+    "wait_eof": lambda script: script.wait_eof(),
+}
+
+
+@pytest.mark.parametrize("is_optional", [False, True])
+@pytest.mark.parametrize("step", OWN_END)
+def test_the_test_may_reset_a_scripted_connection_whose_rest_is_optional(
+    server: TCPServer, step: str, is_optional: bool
+) -> None:
+    script = server.script().send(b"220")
+    OWN_END[step](script.optional() if is_optional else script)
+    with plain_client(server.address) as client:
+        assert client.recv(9) == b"220"
+        server.accept().reset()
+        problems = told(server)
+    if is_optional:
+        assert problems == []
+    else:
+        (problem,) = problems
+        assert problem.startswith("MismatchError: tcp_server connection 0, step 2 of 2: expected ")
+        assert "got nothing: the connection is closed on our side" in problem
+
+
+KILLED: dict[str, Callable[[Script, Gate], Script]] = {
+    "hold": lambda script, gate: script.hold(gate).send(b"x"),
+    "hold, then receive": lambda script, gate: script.hold(gate).expect(b"QUIT"),
+    "expect_nothing": lambda script, gate: script.expect_nothing(until=gate).expect(b"QUIT"),
+    "expect_eof": lambda script, gate: script.expect_eof().close(),
+    "send": lambda script, gate: script.send(bytes(1 << 26)).expect(b"QUIT"),
+    "send_apart": lambda script, gate: script.send_apart(b"x", b"y").close(),
+}
+
+
+@pytest.mark.parametrize("step", KILLED)
+def test_a_client_may_be_killed_in_the_middle_of_any_optional_step(
+    server: TCPServer, sockets: Sockets, step: str
+) -> None:
+    gate = sockets.gate()
+    KILLED[step](server.script().expect(b"a").optional(), gate)
+    client = plain_client(server.address)
+    client.sendall(b"a")
+    if "hold" in step or "nothing" in step:
+        gate.wait_reached()
+    abort(client)
+    server.accept().wait_closed()
+    gate.release()
+    assert told(server) == []
+
+
 def test_an_optional_step_fails_on_other_bytes_all_the_same(server: TCPServer) -> None:
     server.script().optional().expect(b"QUIT").send(b"bye")
     with plain_client(server.address) as client:
@@ -418,6 +596,39 @@ def test_the_end_of_the_test_ends_a_script_without_a_word(sockets: Sockets) -> N
         assert client.recv(1) == b"b"
         server.close()
         assert server.problems == ()
+
+
+@pytest.mark.parametrize("end", ["close", "the client's EOF", "nothing"])
+def test_a_script_that_is_done_waits_in_peace(
+    server: TCPServer, armed: threading.Semaphore, end: str
+) -> None:
+    script = server.script(strict=False).expect(b"a").send(b"b")
+    if end == "close":
+        script.close()
+    with plain_client(server.address) as client:
+        client.sendall(b"a and more")
+        assert client.recv(1) == b"b"
+        if end == "the client's EOF":
+            client.shutdown(socket.SHUT_WR)
+            server.accept().wait_eof()
+        waits = 0
+        for _ in range(100):
+            assert server.received == b"a and more"
+            while armed.acquire(blocking=False):
+                waits += 1
+    assert waits < 50  # else it takes a turn of the I/O loop each time
+    assert told(server) == []
+
+
+def test_the_end_of_the_test_in_the_middle_of_a_step_is_no_problem(sockets: Sockets) -> None:
+    with eager_threads():
+        for _ in range(50):
+            server, gate = sockets.tcp_server(), sockets.gate()
+            server.script().hold(gate).expect(b"a").send(b"b")
+            with plain_client(server.address):
+                gate.wait_reached()
+                server.close()
+            assert server.problems == ()
 
 
 # -- written while the client is at it
@@ -538,6 +749,7 @@ def test_leaving_a_server_raises_nothing_where_the_body_did() -> None:
     with pytest.raises(KeyError, match=r"^'mine'$"), server:
         raise KeyError("mine")
     assert server.is_closed
+    assert told(server) == []  # nor does the end of the test
 
 
 def test_a_script_shows_its_steps(server: TCPServer) -> None:

@@ -125,6 +125,14 @@ def test_wait_connections_is_at_least_and_assert_connections_exactly(
                 server.wait_connections(3, timeout=0)
 
 
+def test_a_client_that_connected_before_an_assertion_counts(server: StreamServer) -> None:
+    with ExitStack() as clients:
+        for before in range(100):
+            clients.enter_context(plain_client(server.address))
+            with pytest.raises(MismatchError, match=f", expected {before}$"):
+                server.assert_connections(before, timeout=FOREVER)
+
+
 def test_wait_closed_counts_the_ends_of_our_side(
     server: StreamServer, armed: threading.Semaphore
 ) -> None:

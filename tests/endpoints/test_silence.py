@@ -63,3 +63,15 @@ def test_a_verb_sees_what_came_before_the_release(sockets: Sockets) -> None:
         gate.release()
         with pytest.raises(MismatchError, match="5 bytes came"):
             conn.expect_nothing(until=gate)
+
+
+def test_a_verb_sees_what_the_kernel_held_at_the_release(sockets: Sockets) -> None:
+    server = sockets.tcp_server()
+    for _ in range(ROUNDS):
+        gate = sockets.gate()
+        with socket.create_connection(server.address) as client:
+            conn = server.accept()
+            client.sendall(b"hello")
+            gate.release()
+            with pytest.raises(MismatchError, match="5 bytes came"):
+                conn.expect_nothing(until=gate)

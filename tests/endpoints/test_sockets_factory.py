@@ -56,7 +56,7 @@ def test_every_method_of_the_factory_is_among_those_tested() -> None:
         for name, value in vars(Sockets).items()
         if callable(value) and not name.startswith("_")
     }
-    others = {"assert_order", "check", "close", "connect", "gate", "serve_protocol"}
+    others = {"assert_order", "check", "close", "connect", "gate", "serve_protocol", "tcp_proxy"}
     assert methods - others == set(OPENED)
 
 

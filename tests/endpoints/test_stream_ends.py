@@ -12,7 +12,7 @@ from stream_ends import CONSUMING, Background, Ends, Verb, read_to_eof
 LARGE = bytes(range(256)) * (8 * 1024 * 1024 // 256)
 CLOSED_VERBS: dict[str, Verb] = {
     "send": lambda conn: conn.send(b"x"),
-    **{name: verb for name, (verb, _) in CONSUMING.items() if name != "expect"},
+    **{name: verb for name, (verb, _) in CONSUMING.items()},
     "expect_eof": lambda conn: conn.expect_eof(),
     "expect_reset": lambda conn: conn.expect_reset(),
     "wait_eof": lambda conn: conn.wait_eof(),

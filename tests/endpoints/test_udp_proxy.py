@@ -25,8 +25,7 @@ from pytest_sockets import (
 )
 from pytest_sockets._endpoints import registry, udp_proxy_sides
 from pytest_sockets._endpoints.problems import gather
-from pytest_sockets._endpoints.udp_proxy import Way
-from pytest_sockets._endpoints.udp_proxy_sides import _is_same
+from pytest_sockets._endpoints.two_sides import Way, is_same
 from pytest_sockets.faults import (
     AfterReceived,
     Corrupt,
@@ -530,7 +529,7 @@ def test_it_cannot_be_its_own_upstream(sockets: Sockets) -> None:
     ],
 )
 def test_a_wildcard_is_every_host(ours: Any, target: Any, same: bool) -> None:
-    assert _is_same(ours, target) is same
+    assert is_same(ours, target) is same
 
 
 def test_nobody_else_sends_on_its_sides(line: Line) -> None:

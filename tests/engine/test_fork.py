@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from processes import forked, in_child, run_quietly
+from proxied import black_hole
 from pytest_sockets import (
     EchoServer,
     EndpointClosedError,
@@ -277,6 +278,37 @@ def test_the_child_has_none_of_our_files_open(server: TCPServer) -> None:
         kept = in_child(open_files)
         assert ours.isdisjoint(kept)
         assert open_files().count(EPOLL) - kept.count(EPOLL) == 1
+
+
+def test_the_child_has_no_file_of_a_proxy_open_and_the_parents_works_on() -> None:
+    with EchoServer(settings=PATIENT) as echo, black_hole() as (address, _):
+        before = set(open_files())
+        with Sockets(PATIENT) as sockets:
+            proxy, stuck = sockets.tcp_proxy(echo), sockets.tcp_proxy(address)
+            with plain_client(proxy.address) as client, plain_client(stuck.address) as other:
+                plain = {os.readlink(f"/proc/self/fd/{sock.fileno()}") for sock in (client, other)}
+                proxy.upstream.wait_connections(1)
+                stuck.client.assert_connections(1)
+                ours = set(open_files()) - before - plain
+                assert len(ours) == 1 + 2 + 1 + 1 + 2  # the echo's, both proxies'
+                verbs: dict[str, Callable[[], Any]] = {
+                    "wait_forwarded": lambda: proxy.wait_forwarded(b"x"),
+                    "client": lambda: proxy.client.received,
+                    "upstream": lambda: proxy.upstream.wait_connections(2),
+                    "transcript": lambda: stuck.transcript,
+                }
+
+                def look() -> tuple[list[str], dict[str, str], bool]:
+                    proxy.close()
+                    return open_files(), {k: what_it_says(verbs[k]) for k in verbs}, stuck.is_closed
+
+                kept, said, is_closed = in_child(look)
+                assert ours.isdisjoint(kept)
+                told = f" belongs to process {os.getpid()}, which forked this one"
+                assert [verb for verb in said if told not in said[verb]] == []
+                assert is_closed
+                client.sendall(b"ping")
+                assert client.recv(4) == b"ping"
 
 
 EPOLL = "anon_inode:[eventpoll]"

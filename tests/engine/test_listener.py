@@ -11,7 +11,8 @@ import pytest
 
 from processes import run_quietly
 from pytest_sockets import Settings, StreamServer, TCPServer
-from pytest_sockets._endpoints.single import _Connecting, open_connection
+from pytest_sockets._endpoints.single import open_connection
+from pytest_sockets._engine.connecting import Connector
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.selector import READ, WRITE
 from stream_ends import PATIENCE, abort, plain_client
@@ -142,7 +143,7 @@ def test_events_of_another_socket_do_not_end_a_connect() -> None:
         )
         next(steps)
         sources = Engine.current().selector._sources
-        [connecting] = [source for source in sources.values() if isinstance(source, _Connecting)]
+        [connecting] = [source for source in sources.values() if isinstance(source, Connector)]
         connecting.on_ready(WRITE)
         assert not connecting.done.level
         steps.close()

@@ -212,3 +212,20 @@ def test_a_source_that_raises_is_the_endpoints_problem_and_not_the_loops_end() -
             client.sendall(b"still here")
             client.shutdown(socket.SHUT_WR)
             assert read_to_eof(client) == b"still here"
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_asyncio_lets_through_does_not_end_the_loop(
+    loop: asyncio.AbstractEventLoop, error: type[BaseException]
+) -> None:
+    # It ends `run_forever`, which on a main thread ends the program.
+    async def main() -> int:
+        task = asyncio.create_task(raising())
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), error)
+        return 3
+
+    async def raising() -> None:
+        raise error
+
+    assert run(main()) == 3

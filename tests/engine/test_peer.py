@@ -12,11 +12,11 @@ import pytest
 
 from processes import in_child
 from pytest_sockets._engine import diag
+from pytest_sockets._engine.credentials import credentials_of
 from pytest_sockets._engine.diag import Unseen, find_tcp_peer
 from pytest_sockets._engine.peer import (
     PeerState,
     Sight,
-    credentials_of,
     outgoing,
     sight_of_peer,
     state_of_peer,

@@ -10,7 +10,7 @@ import pytest
 
 import pytest_sockets
 from manual import DOCS, EXAMPLES, blocks, first_column, includes, pages
-from pytest_sockets import hookspecs
+from pytest_sockets import faults, hookspecs
 from pytest_sockets._settings import pytest_addoption
 from pytest_sockets._wire.events import Event
 from pytest_sockets.plugin import FIXTURES
@@ -62,7 +62,8 @@ def test_every_public_name_has_an_entry() -> None:
     text = "\n".join(page.read_text() for page in REFERENCE.glob("*.md"))
     entries = re.findall(r"^\.\. (?:auto\w+|py:data):: (\w+)$", text, re.MULTILINE)
     hooks = [name for name in vars(hookspecs) if name.startswith("pytest_sockets_")]
-    assert sorted(entries) == sorted([*pytest_sockets.__all__, *hooks])
+    public = [*pytest_sockets.__all__, *faults.__all__, *hooks]
+    assert sorted(entries) == sorted(public)
 
 
 def test_the_settings_reference_has_exactly_the_settings() -> None:

@@ -7,10 +7,14 @@ import pytest
 from inner_runs import Inner, reports
 
 FIXTURES = (
+    "blackhole_address",
     "echo_server",
     "raw_client",
+    "refused_address",
+    "reserved_port",
     "silent_server",
     "sockets",
+    "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
     "udp_echo_server",
@@ -87,6 +91,13 @@ def test_client(raw_client):
                 conn.send(b"ready")
                 assert accepted.recv(5) == b"ready"
 
+def test_proxy(tcp_proxy, echo_server, places):
+    proxy = tcp_proxy(echo_server)
+    places.append(proxy.address)
+    with connect(proxy.address) as client:
+        client.sendall(b"ready")
+        assert client.recv(5) == b"ready"
+
 def test_factory(sockets, places):
     assert isinstance(sockets, Sockets)
     server = sockets.discard_server()
@@ -106,7 +117,7 @@ def places():
             connect(address)
 """,
     )
-    result.assert_outcomes(passed=10)
+    result.assert_outcomes(passed=11)
 
 
 def test_each_test_gets_endpoints_of_its_own(run: Inner) -> None:

@@ -104,6 +104,11 @@ def test_raised_by_a_wait(tcp_server, echo_server):
     tcp_server._fail(Boom("second"))
     echo_server.wait_connections(1)
 
+def test_raised_by_a_wait_though_not_the_first(tcp_server, echo_server):
+    tcp_server._fail(Boom("second"))
+    echo_server._fail(Boom("first"))
+    echo_server.wait_connections(1)
+
 @pytest.fixture
 def broken(echo_server):
     echo_server._fail(Boom("first"))
@@ -130,7 +135,7 @@ def test_expected_type(echo_server):
 
 def test_a_problem_is_the_root_cause_of_a_failure_that_keeps_its_type(run: Inner) -> None:
     result = run(FAILED_ALREADY)
-    result.assert_outcomes(failed=5, errors=2, passed=1, xfailed=1)
+    result.assert_outcomes(failed=6, errors=2, passed=1, xfailed=1)
     shown = reports(result)
     for name, *causes in (
         ("test_assertion", "EndpointError: echo_server", "AssertionError"),
@@ -138,6 +143,7 @@ def test_a_problem_is_the_root_cause_of_a_failure_that_keeps_its_type(run: Inner
         ("test_by_hand", "EndpointError: echo_server", "Failed: by hand"),
         ("test_without_traceback", "echo_server failed on its own side", "by hand"),
         ("test_raised_by_a_wait", "EndpointError: echo_server"),
+        ("test_raised_by_a_wait_though_not_the_first", "EndpointError: echo_server"),
         ("ERROR at setup of test_setup", "EndpointError: echo_server", "LookupError"),
         ("ERROR at teardown of test_teardown", "EndpointError: echo_server", "LookupError"),
     ):
@@ -148,7 +154,9 @@ def test_a_problem_is_the_root_cause_of_a_failure_that_keeps_its_type(run: Inner
         for link, cause in zip(links[-len(causes) :], causes, strict=True):
             assert cause in link, shown[name]
         assert shown[name].count("echo_server failed on its own side: first") == 1
-    for name in ("test_chain", "test_raised_by_a_wait"):
+    told_beside = [name for name in shown if name.startswith(("test_chain", "test_raised_by"))]
+    assert len(told_beside) == 3
+    for name in told_beside:
         assert "also: tcp_server failed on its own side: second" in shown[name]
 
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_sockets import Settings, WaitTimeout
 
 def test_shows(tcp_server, udp_peer, sockets):
-    expected = Settings(timeout={}, timeout_factor={}, record_limit={})
+    expected = Settings(timeout={}, timeout_factor={}, record_limit={}, seed=sockets.seed)
     endpoints = tcp_server, udp_peer, sockets.echo_server()
     assert [endpoint.settings for endpoint in endpoints] == [expected] * 3
 """
@@ -140,6 +140,7 @@ def test_a_bad_value_is_a_usage_error_that_names_it(
 
 SEEDS = """
 def test_seed(sockets):
+    assert sockets.tcp_server().settings.seed == sockets.seed
     print(f"seed of it: {sockets.seed}")
     assert False
 

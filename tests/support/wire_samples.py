@@ -45,15 +45,17 @@ def log_of(*pieces: bytes) -> ByteLog:
 class CountingLog(ByteLog):
     """A log that counts the bytes that were read from it."""
 
-    __slots__ = ("looked_at",)
+    __slots__ = ("at_once", "looked_at")
 
     def __init__(self) -> None:
         super().__init__(Spool(1 << 40))
         self.looked_at = 0
+        self.at_once = 0  # the most that one read gave
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         data = super().read(start, stop)
         self.looked_at += len(data)
+        self.at_once = max(self.at_once, len(data))
         return data
 
 

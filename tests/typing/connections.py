@@ -72,7 +72,8 @@ def the_record(conn: Connection, anything: object) -> None:
     assert_type(conn.peer_ended, Literal["eof", "reset"] | None)
     assert_type(conn.is_closed, bool)
     assert_type(conn.peer_address, Address | None)
-    assert_type(conn.endpoint, Endpoint)
+    endpoint: Endpoint = conn.endpoint
+    assert_type(endpoint.name, str)
     conn.assert_received(anything)
     conn.assert_received(contains=b"PING")
     conn.assert_sent(re.compile(rb"PONG"), timeout=1)

@@ -12,6 +12,7 @@ from pytest_sockets import (
     DatagramPair,
     DatagramPeer,
     Event,
+    PeerCredentials,
     Sockets,
     TCPServer,
     UDPEchoServer,
@@ -42,6 +43,7 @@ def what_came(udp_peer: UDPPeer) -> None:
     assert_type(datagram.data, bytes)
     assert_type(datagram.source, Address | None)
     assert_type(datagram.time, float)
+    assert_type(datagram.credentials, PeerCredentials | None)
 
 
 def what_is_required(udp_peer: UDPPeer, anything: object) -> None:
@@ -56,6 +58,14 @@ def answering(udp_peer: UDPPeer) -> None:
     udp_peer.send(b"hello")
     udp_peer.send(b"hello", to=("127.0.0.1", 514))
     udp_peer.send(b"hello", to=udp_peer.expect(b"hello").source)
+
+
+async def files(unix_datagram_peer: UnixDatagramPeer) -> None:
+    peer = unix_datagram_peer
+    assert_type(peer.recv_fds(), tuple[Datagram, list[int]])
+    assert_type(await peer.aio.recv_fds(1, timeout=1), tuple[Datagram, list[int]])
+    peer.send_fds(b"hello", [0], to=peer.path)
+    await peer.aio.send_fds(b"hello", [0])
 
 
 def rules(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:

@@ -39,6 +39,7 @@ def an_event(event: Event) -> None:
         "closed",
         "problem",
         "note",
+        "fault",
     ] = event.kind
     assert kind
 

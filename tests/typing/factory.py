@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import assert_type
 
 from pytest_sockets import (
+    BlackholeAddress,
     ChargenServer,
     Connection,
     DatagramPair,
@@ -16,6 +17,8 @@ from pytest_sockets import (
     Endpoint,
     Event,
     ProtocolServer,
+    RefusedAddress,
+    ReservedPort,
     Settings,
     SilentServer,
     SocketPair,
@@ -57,6 +60,25 @@ def endpoints_of_any_family(sockets: Sockets, kind: int) -> None:
     assert_type(sockets.server(family=socket.AF_VSOCK, address=(1, 2)), StreamServer)
     assert_type(sockets.server(family="unix", type=socket.SOCK_SEQPACKET), StreamServer)
     assert_type(sockets.server(family="ipv4", type=kind), StreamServer | DatagramPeer)
+
+
+def held_addresses(sockets: Sockets, refused_address: RefusedAddress) -> None:
+    assert_type(sockets.refused_address(family="unix", name="nobody"), RefusedAddress)
+    assert_type(sockets.blackhole_address(family="ipv6", host="::1"), BlackholeAddress)
+    port = sockets.reserved_port(family="dual", type=socket.SOCK_DGRAM)
+    assert_type(port, ReservedPort)
+    assert_type(port.address, tuple[str, int])
+    assert_type(sockets.blackhole_address().address, tuple[str, int])
+    assert_type(port.socket, socket.socket)
+    assert_type(port.fileno(), int)
+    assert_type(port.url("http"), str)
+    assert_type(refused_address.host, str)
+    assert_type(refused_address.port, int)
+    assert_type(refused_address.is_closed, bool)
+    port.release()
+    with ReservedPort(host="localhost") as own:
+        assert_type(own, ReservedPort)
+    sockets.require("ipv6", "down")
 
 
 def pairs(sockets: Sockets, unix_socket_pair: SocketPair) -> None:

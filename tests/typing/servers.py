@@ -41,6 +41,13 @@ def where_other_servers_are(unix_server: UnixServer, echo_server: EchoServer) ->
     socket.create_connection(echo_server.address).close()
 
 
+def an_outage(tcp_server: TCPServer, echo_server: EchoServer) -> None:
+    tcp_server.down(reset=True)
+    assert_type(tcp_server.is_down, bool)
+    tcp_server.up()
+    echo_server.down()
+
+
 def what_came(tcp_server: TCPServer) -> None:
     assert_type(tcp_server.accept(), Connection)
     assert_type(tcp_server.accept(timeout=0), Connection)

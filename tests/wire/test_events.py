@@ -39,4 +39,6 @@ def test_an_event_prints_all_it_knows() -> None:
         "Event(time=1.5, endpoint='server', connection=0, kind='received', data=b'PING', "
         "peer=None, note='')"
     )
-    assert repr(DATAGRAM) == "Datagram(data=b'PING', source=('127.0.0.1', 9), time=1.5)"
+    assert repr(DATAGRAM) == (
+        "Datagram(data=b'PING', source=('127.0.0.1', 9), time=1.5, credentials=None)"
+    )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_sockets import MismatchError
 from pytest_sockets._wire.framing import (
     FIRST_LOOK,
+    LARGEST_LOOK,
     Exactly,
     Found,
     Frame,
@@ -137,6 +138,22 @@ def test_a_long_frame_is_searched_once() -> None:
         log.append(b"x")
         assert frame.find(log, 0) == (False, log.size + 1)
     assert log.looked_at <= 2 * log.size
+
+
+def test_a_flood_without_a_separator_is_not_read_at_once() -> None:
+    log = CountingLog()
+    log.append(b"x" * (5 * LARGEST_LOOK) + b"\r")
+    frame = Until(b"\r\n")
+    assert frame.find(log, 0) == (False, log.size + 1)
+    assert log.at_once == LARGEST_LOOK
+    log.append(b"\n" + b"x" * 10)
+    assert frame.find(log, 0) == (True, 5 * LARGEST_LOOK + 2)
+
+
+def test_a_separator_longer_than_any_look_is_found() -> None:
+    separator = b"x" * (2 * LARGEST_LOOK) + b";"
+    log = log_of(b";" * LARGEST_LOOK, separator, b";")
+    assert Until(separator).find(log, 0) == (True, log.size - 1)
 
 
 @pytest.mark.parametrize("framing", [b"\n", ">I", lambda data: data.find(b"\n") + 1 or None])

@@ -227,10 +227,20 @@ def test_a_message_about_a_huge_value_stays_short() -> None:
     ],
 )
 def test_a_claim_shows_itself_beside_what_came(made: Claim, actual: bytes, lines: str) -> None:
-    assert "\n" + made.explain(actual, "received") == lines
-    assert "\n" + made.explain(actual, "sent") == lines.replace(
-        "received  b", "sent      b"
-    ).replace("received 0x", "sent 0x")
+    log = log_of(actual)
+    assert "\n" + made.explain(log, "received") == lines
+    assert "\n" + made.explain(log, "sent") == lines.replace("received  b", "sent      b").replace(
+        "received 0x", "sent 0x"
+    )
+
+
+@pytest.mark.parametrize("made", [Whole(b"xxxxY"), Contains(b"Y"), Matches(re.compile(b"Y"))])
+def test_a_claim_shows_the_start_of_a_flood_and_reads_no_more(made: Claim) -> None:
+    log = CountingLog()
+    log.append(b"x" * 10_000_000)
+    text = made.explain(log, "received")
+    assert f"b'{'x' * 48}' … (bytes 0 to 48 of 10,000,000)" in text
+    assert log.at_once <= 101
 
 
 @pytest.mark.parametrize(

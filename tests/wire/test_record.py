@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_sockets import Datagram, Event
+from pytest_sockets import Datagram, Event, PeerCredentials
 from pytest_sockets._wire.record import Record, ends, merged
 from pytest_sockets._wire.spool import Spool
 from wire_samples import BULK, CHUNKS, LIMITS, STEADY, record_of
@@ -101,6 +101,28 @@ def test_datagrams_keep_their_ends_their_source_and_their_time(
     expected = [Datagram(event.data, event.peer, event.time) for event in events]
     assert list(record.datagrams()) == expected
     assert [record.datagram(index) for index in range(len(expected))] == expected
+
+
+SENDERS = st.sampled_from([None, PeerCredentials(1, 2, 3), PeerCredentials(2, 2, 3)])
+
+
+@settings(STEADY, max_examples=100)
+@given(steps=st.lists(st.tuples(st.booleans(), SENDERS), max_size=25))
+def test_a_datagram_keeps_who_sent_it(steps: list[tuple[bool, PeerCredentials | None]]) -> None:
+    record = record_of(index=None)
+    for time, (sent, sender) in enumerate(steps):
+        record.add_datagram(START + time, b"x", None, sent=sent, sender=None if sent else sender)
+    expected = [sender for sent, sender in steps if not sent]
+    assert [datagram.credentials for datagram in record.datagrams()] == expected
+
+
+def test_datagrams_of_one_sender_share_its_credentials() -> None:
+    record = record_of(index=None)
+    for time in range(3):
+        sender = PeerCredentials(int("70000"), 0, 0)
+        record.add_datagram(START + time, b"x", None, sent=False, sender=sender)
+    first, *others = (datagram.credentials for datagram in record.datagrams())
+    assert all(other is first for other in others)
 
 
 @settings(STEADY, max_examples=60)

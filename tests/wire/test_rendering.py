@@ -14,9 +14,10 @@ from pytest_sockets._wire.rendering import (
     show,
     show_address,
     show_difference,
+    show_log,
     show_value,
 )
-from wire_samples import BULK, STEADY
+from wire_samples import BULK, STEADY, CountingLog
 
 HUGE = BULK * 40  # 10 MiB
 SHORT = st.text("ab", max_size=12).map(str.encode)
@@ -74,6 +75,19 @@ def test_a_long_value_is_shown_in_a_window_that_contains_the_place(
     assert (bool(before), bool(after), int(of)) == (begin > 0, end < size, size)
     assert begin <= place < end or place == end == size
     assert 24 <= end - begin <= 48
+
+
+@settings(STEADY, max_examples=300)
+@given(size=st.integers(0, 700), start=st.integers(0, 700), stop=st.none() | st.integers(0, 700))
+def test_a_log_is_shown_as_its_bytes_are_and_little_of_it_is_read(
+    size: int, start: int, stop: int | None
+) -> None:
+    log = CountingLog()
+    log.append(BULK[:size])
+    begin = min(start, size)
+    end = size if stop is None else min(max(stop, begin), size)
+    assert show_log(log, begin, None if stop is None else end) == show(BULK[begin:end])
+    assert log.looked_at <= 96
 
 
 DIGITS = b"0123456789" * 20

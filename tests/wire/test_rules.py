@@ -417,6 +417,8 @@ def test_unframed_bytes_that_begin_no_rule_are_a_misfit_at_the_first_byte() -> N
     assert unread.take(log, 0) == 3
     log.append(b"X")
     assert unread.take(log, 0) == Taken(b"GEX", 3, None)
+    # All that came is told, not only as much as a rule could have been.
+    assert rules.unread().take(log_of(b"PATCH /it"), 0) == Taken(b"PATCH /it", 9, None)
 
 
 def test_unframed_a_rule_that_is_used_up_is_no_candidate() -> None:

@@ -1,0 +1,259 @@
+"""A conversation run once for each byte that something can go wrong at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from inspect import isawaitable, iscoroutine
+
+from pytest_sockets._endpoints import registry
+from pytest_sockets._endpoints.attempt import Attempt
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.fault import Fault
+from pytest_sockets._endpoints.faulty import Faulty
+from pytest_sockets._endpoints.places import Place, Stretch, check_effects, places
+from pytest_sockets._endpoints.problems import explain, gather, raise_problems
+from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._wire.errors import MismatchError
+from pytest_sockets._wire.framing import count_of
+from pytest_sockets._wire.rendering import count, shown_text
+from pytest_sockets._wire.sweeps import check_most
+from pytest_sockets.faults import AfterSent, Effect
+
+MOST = 1_000
+"""Runs of a sweep that says nothing else: some seconds, of a quick client."""
+NAMED = 20
+"""Failed runs that the error of a sweep tells of, beside the first."""
+
+
+class Sweep:
+    r"""Runs a conversation once as it is, and once for each byte that something goes wrong at.
+
+    The fixture `sweep` is one; it tells of each failed run by itself. A sweep that was made by hand
+    raises the error of the first failed run, with the others as notes.
+
+    Args:
+        settings: timeouts and limits of all endpoints.
+        family: the family of endpoints that are given none and could have any.
+    """
+
+    _failures: tuple[type[BaseException], ...] = (Exception,)
+    """What a run fails with; all else ends the sweep."""
+
+    def __init__(self, settings: Settings | None = None, *, family: str | None = None) -> None:
+        self._settings = settings
+        self._family = family
+        self._first: BaseException | None = None
+        self._others: list[str] = []
+
+    def __call__(
+        self,
+        talk: Callable[[Sockets], object],
+        *effects: Effect,
+        most: int = MOST,
+        only: int | None = None,
+    ) -> None:
+        """Run a conversation without a fault, then with each effect at each byte that was sent.
+
+        The first run shows how many bytes each connection of each endpoint sends; what fails there
+        is an ordinary failure. Each further run has fresh endpoints and one fault, at
+        ``AfterSent(offset)`` on one of the connections: at each offset from 0 to the last byte, and
+        for ``Slice()``, which makes one boundary, at each between two bytes. A run fails where
+        `talk` raises, or where something goes wrong on the side of an endpoint; what a script
+        misses because of the fault is no problem.
+
+        Blocks until all is done. An effect after which nothing comes, such as ``Stall()``, needs a
+        client with a timeout of its own, and takes that long in each run.
+
+        Args:
+            talk: a plain function that opens endpoints with the `Sockets` it gets, in the same
+                order each time, runs the client, and asserts what holds whatever goes wrong.
+            effects: what goes wrong: values of `pytest_sockets.faults` such as ``Reset()``.
+            most: how many of these runs at most, at least 2. Of more, each connection gets its
+                share, spread evenly, its first and last offset among them.
+            only: run only what has this offset, as the message of a failed run says.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong; or no connection sent anything.
+            MismatchError: no run met its fault, because `talk` does something else each time.
+        """
+        __tracebackhide__ = True
+        if not callable(talk):
+            msg = f"talk must be a function that gets the Sockets of a run, not {talk!r}"
+            raise TypeError(msg)
+        check_effects(effects)
+        check_most(most)
+        if only is not None:
+            count_of(only, name="only")
+        self._first, self._others = None, []
+        found, total = places(effects, self._run_well(talk), most=most, only=only)
+        hits = 0
+        try:
+            self._begin(len(found), total)
+            for number, place in enumerate(found, 1):
+                self._before(number, len(found), place)
+                hits += self._run(talk, place, f"run {number} of {len(found)}")
+        finally:
+            self._end()
+        self._raise_failed()
+        if not hits:
+            msg = (
+                f"sweep: none of {count(len(found), 'run')} met its fault, so nothing was tested: "
+                "talk must open the same endpoints each time, in the same order"
+            )
+            raise MismatchError(msg)
+
+    # -- for subclasses
+
+    def _begin(self, runs: int, total: int) -> None:
+        """Note that so many runs begin, of so many that there could be."""
+
+    def _before(self, number: int, runs: int, place: Place) -> None:
+        """Note which run comes next."""
+
+    def _tell(self, run: Run, error: BaseException) -> None:
+        """Take the failure of a run, whose endpoints are still open."""
+        if self._first is None:
+            self._first = error
+        else:  # only as text: an error keeps its frames alive, and with them all that was recorded
+            what = shown_text(error).partition("\n")[0]
+            self._others.append("; ".join((what, *error.__notes__)))
+
+    def _end(self) -> None:
+        """Note that the last run is over."""
+
+    # -- inside
+
+    def _run_well(self, talk: Callable[[Sockets], object]) -> list[Stretch]:
+        """Run it without a fault, and return what each connection sent."""
+        __tracebackhide__ = True
+        with closing(Run(self._settings, self._family)) as run:
+            run.play(talk, self._failures)
+            return run.stretches()
+
+    def _run(self, talk: Callable[[Sockets], object], place: Place, which: str) -> bool:
+        """Run it with a fault, and return whether that has acted."""
+        __tracebackhide__ = True
+        with closing(Run(self._settings, self._family, place)) as run:
+            try:
+                run.play(talk, self._failures)
+            except self._failures as error:
+                error.add_note(
+                    f"{which} of the sweep: {place}; alone: "
+                    f"sweep({_name(talk)}, {place.effect!r}, only={place.offset})"
+                )
+                self._tell(run, error)
+            return run.is_hit
+
+    def _raise_failed(self) -> None:
+        """Raise the failure of the first failed run that nobody was told of."""
+        __tracebackhide__ = True
+        first, others = self._first, self._others
+        self._first, self._others = None, []
+        if first is None:
+            return
+        for told in others[:NAMED]:
+            first.add_note(f"also: {told}")
+        if len(others) > NAMED:
+            first.add_note(f"and {len(others) - NAMED:,} more")
+        raise first
+
+
+class Run:
+    """One run of a conversation, with fresh endpoints, and with at most one fault."""
+
+    def __init__(
+        self, settings: Settings | None, family: str | None, place: Place | None = None
+    ) -> None:
+        self.place = place
+        """Where something goes wrong; `None`: nowhere."""
+        self.attempt = Attempt()
+        """What the report of its failure shows."""
+        self._sockets = Opening(settings, family, place)
+
+    def play(
+        self, talk: Callable[[Sockets], object], failures: tuple[type[BaseException], ...]
+    ) -> None:
+        """Run it, and raise what `talk` raised, or what went wrong on an endpoint's side."""
+        __tracebackhide__ = True
+        # The endpoints of a run with a fault are this run's to judge, and nobody else's to keep.
+        observers = registry.observers
+        keep = self.attempt.opened.append
+        if self.place is not None:
+            observers.append(keep)
+        try:
+            result = talk(self._sockets)
+            if isawaitable(result):
+                _refuse_awaitable(talk, result)
+        except failures as error:
+            explain(error, gather(self._opened(), judge=False))
+            raise
+        finally:
+            if self.place is not None:
+                observers.remove(keep)
+        problems = gather(self._opened())
+        if problems:
+            raise_problems(problems)
+
+    def stretches(self) -> list[Stretch]:
+        """Return what each connection has sent."""
+        found: list[Stretch] = []
+        for at, endpoint in enumerate(self._sockets.endpoints):
+            if isinstance(endpoint, Faulty):
+                for index, stream in endpoint._faulty_streams():
+                    label = endpoint.name
+                    if endpoint._accepts:
+                        label += f" connection {index}"
+                    found.append(Stretch(at, label, index, stream.record.sent.size))
+        return found
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether the fault has acted."""
+        fault = self._sockets.fault
+        return fault is not None and fault._hits > 0
+
+    def close(self) -> None:
+        """Close its endpoints."""
+        self._sockets.close()
+
+    def _opened(self) -> Sequence[Endpoint]:
+        return self._sockets.endpoints if self.place is None else self.attempt.opened
+
+
+class Opening(Sockets):
+    """A factory that has one of its endpoints misbehave."""
+
+    def __init__(self, settings: Settings | None, family: str | None, place: Place | None) -> None:
+        super().__init__(settings, family=family)
+        self.fault: Fault | None = None
+        self._awaited = place
+
+    def _keep(self, endpoint: Endpoint) -> None:
+        super()._keep(endpoint)
+        place = self._awaited
+        if place is None or len(self._endpoints) - 1 != place.stretch.endpoint:
+            return
+        if isinstance(endpoint, Faulty) and endpoint._carrier == "stream":
+            self.fault = endpoint.fault(
+                place.effect,
+                at=AfterSent(place.offset),
+                connection=place.stretch.connection,
+                must_hit=False,
+            )
+
+
+def _refuse_awaitable(talk: Callable[[Sockets], object], result: object) -> None:
+    if iscoroutine(result):
+        result.close()  # else Python warns that nobody has awaited it
+    msg = (
+        f"{_name(talk)} is a coroutine function, and a sweep calls it as a plain one: "
+        "have it run its client with asyncio.run()"
+    )
+    raise TypeError(msg)
+
+
+def _name(talk: Callable[[Sockets], object]) -> str:
+    """Return how the function is written, where it has a name."""
+    name: object = getattr(talk, "__name__", None)
+    return name if isinstance(name, str) and name.isidentifier() else "talk"
