@@ -18,6 +18,7 @@ from pytest_sockets._endpoints.proxy import AsyncProxyFace
 from pytest_sockets._endpoints.server import AsyncServerFace, StreamServer
 from pytest_sockets._endpoints.sockets import AsyncSocketsFace, Sockets
 from pytest_sockets._endpoints.streams import AsyncStreamFace
+from pytest_sockets._endpoints.udp_proxy import AsyncUDPProxyFace, UDPProxy
 
 project = "pytest-sockets"
 author = "The pytest-sockets contributors"
@@ -93,6 +94,7 @@ def _show_twins() -> None:
         AsyncServerFace: StreamServer,
         AsyncSocketsFace: Sockets,
         AsyncStreamFace: StreamEndpoint,
+        AsyncUDPProxyFace: UDPProxy,
     }
     for face, owner in faces.items():
         for name, twin in list(vars(face).items()):

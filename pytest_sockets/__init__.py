@@ -33,6 +33,7 @@ from pytest_sockets._endpoints.single import DatagramPair, SocketPair
 from pytest_sockets._endpoints.sockets import Sockets
 from pytest_sockets._endpoints.streams import StreamEndpoint
 from pytest_sockets._endpoints.sweep import Sweep
+from pytest_sockets._endpoints.udp_proxy import UDPProxy
 from pytest_sockets._engine.peer import PeerState
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -83,6 +84,7 @@ __all__ = [
     "TCPServer",
     "UDPEchoServer",
     "UDPPeer",
+    "UDPProxy",
     "UnixDatagramPeer",
     "UnixServer",
     "UnsupportedError",

@@ -368,7 +368,7 @@ class Duplicate(Effect):
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class Reorder(Effect):
-    """A datagram is sent after the next one. With none after it, it is sent on lifting.
+    """A datagram is sent after the next one to the same address; with none, on lifting.
 
     Args:
         chance: how likely each is hit, above 0 and at most 1; drawn from the seed of the test.

@@ -27,6 +27,7 @@ from pytest_sockets import (
     TCPServer,
     UDPEchoServer,
     UDPPeer,
+    UDPProxy,
     UnixDatagramPeer,
     UnixServer,
     UnsupportedError,
@@ -380,6 +381,12 @@ def raw_client(_sockets: Sockets) -> Callable[..., Connection]:
 
 
 @pytest.fixture
+def udp_proxy(_sockets: Sockets) -> Callable[..., UDPProxy]:
+    """A function that puts a UDP proxy before a real server and returns it; both sides recorded."""
+    return _sockets.udp_proxy
+
+
+@pytest.fixture
 def sweep(request: pytest.FixtureRequest, _sockets: Sockets) -> Sweep:
     """A function that runs a conversation once for each byte that something can go wrong at."""
     item = cast("pytest.Item", cast("Any", request).node)
@@ -407,6 +414,7 @@ FIXTURES = frozenset(
         "tcp_socket_pair",
         "udp_echo_server",
         "udp_peer",
+        "udp_proxy",
         "unix_datagram_peer",
         "unix_server",
         "unix_socket_pair",

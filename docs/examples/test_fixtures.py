@@ -56,6 +56,16 @@ def test_udp_echo_server(udp_echo_server):
         assert sock.recv(100) == b"hello"
 
 
+def test_udp_proxy(udp_proxy, udp_echo_server):
+    proxy = udp_proxy(udp_echo_server.address)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"hello", proxy.address)
+        assert sock.recv(100) == b"hello"
+
+    proxy.client.assert_received(b"hello")
+
+
 def test_unix_datagram_peer(unix_datagram_peer):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"hello", unix_datagram_peer.path)

@@ -11,6 +11,7 @@ from pytest_sockets._engine.trials import (
     binds_path,
     goes_down,
     has_blackhole,
+    makes_unreachable,
     passes_descriptors,
     refuses,
     resets,
@@ -22,6 +23,14 @@ Capability: TypeAlias = Literal["exact", "approximate", "no"]
 
 def _send_apart() -> Capability:
     return "exact" if tells_of_tcp() else "approximate"
+
+
+def _exact() -> Capability:
+    return "exact"
+
+
+def _no() -> Capability:
+    return "no"
 
 
 def _known(test: Callable[[], bool]) -> Callable[[], Capability]:
@@ -68,6 +77,9 @@ class Capabilities(Mapping[str, Capability]):
         return f"<Capabilities {dict(self)}>"
 
 
+_NOT_DOWN = "a second socket cannot take over the port of a listening one"
+_NO_TLS = "there is no TLS here yet"
+
 capabilities = Capabilities(
     {
         "send_apart": _send_apart,
@@ -82,6 +94,25 @@ capabilities = Capabilities(
         "ipv6": _known(functools.partial(binds, "ipv6")),
         "dual": _known(functools.partial(binds, "dual")),
         "unix": _known(binds_path),
+        # What we do with bytes of our own, before we hand them to the kernel, can be had anywhere.
+        "refuse": _known(goes_down),
+        "stall": _exact,
+        "close": _exact,
+        "half_close": _exact,
+        "stop_reading": _exact,
+        "slice": _send_apart,
+        "throttle": _exact,
+        "delay": _exact,
+        "corrupt": _exact,
+        "inject": _exact,
+        "fail_handshake": _no,
+        "ragged_eof": _no,
+        "drop": _exact,
+        "duplicate": _exact,
+        "reorder": _exact,
+        "truncate": _exact,
+        "wrong_source": _exact,
+        "unreachable": _known(makes_unreachable),
     },
     {
         "wait_peer_read": "its kernel does not tell of the other end of a TCP connection",
@@ -90,11 +121,15 @@ capabilities = Capabilities(
         "reset": "closing with SO_LINGER sends no RST",
         "refused_address": "a socket that is bound and does not listen refuses nobody",
         "blackhole_address": "a listening socket with a full queue does not drop who connects",
-        "down": "a second socket cannot take over the port of a listening one",
+        "down": _NOT_DOWN,
         "ipv4": "it has no IPv4 loopback",
         "ipv6": "it has no IPv6 loopback",
         "dual": "it has not both loopbacks",
         "unix": "it has no AF_UNIX sockets",
+        "refuse": _NOT_DOWN,
+        "fail_handshake": _NO_TLS,
+        "ragged_eof": _NO_TLS,
+        "unreachable": "a UDP socket that is connected to itself refuses nobody",
     },
 )
 """The one that users import."""

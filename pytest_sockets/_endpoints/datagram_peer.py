@@ -51,6 +51,7 @@ class DatagramPeer(Placed, DatagramEndpoint):
             raise ValueError(msg)
         place = place_for(family, host, port, path, type, proto, address, abstract=abstract)
         super().__init__(place, name=name, settings=settings)
+        self._opened()
 
     def on(
         self,
@@ -106,10 +107,12 @@ class DatagramPeer(Placed, DatagramEndpoint):
             self._answering.go_on()
 
     def _notes(self) -> list[str]:
-        if self._answering is None:
-            return []
-        with self._lock:
-            return [f"{rule!r} never answered" for rule in self._answering.rules.never_fired]
+        notes = super()._notes()
+        if self._answering is not None:
+            with self._lock:
+                fired = self._answering.rules.never_fired
+                notes += [f"{rule!r} never answered" for rule in fired]
+        return notes
 
 
 class UDPPeer(DatagramPeer):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import socket
 from collections.abc import Sequence
 
-from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.datagram_faulty import FaultyDatagrams
+from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.passing import as_descriptors
 from pytest_sockets._endpoints.place import Place
 from pytest_sockets._engine.datagrams import DatagramSocket
@@ -23,7 +25,7 @@ NOBODY_THERE = frozenset(
 )
 
 
-class DatagramSending(Endpoint):
+class DatagramSending(FaultyDatagrams):
     """A datagram socket that can send."""
 
     def __init__(self, place: Place, *, name: str | None, settings: Settings | None) -> None:
@@ -34,18 +36,12 @@ class DatagramSending(Endpoint):
         self._last_source: Address | None = None
         self._heard_by: dict[Address, DatagramSocket] = {}
         self._datagrams = self._new_record(None)
-        self._sockets = [
-            DatagramSocket(
-                self, self._engine, sock, self._datagrams, self._arrived, self._on_datagram
-            )
-            for sock in place.sockets
-        ]
+        self._sockets = [self._new_part(sock) for sock in place.sockets]
         for part in self._sockets:
             part.start()
-        self._opened()
 
     def send(self, data: bytes, *, to: Address | None = None) -> None:
-        """Send one datagram; ``b""`` is an empty one. Does not block.
+        """Send one datagram; ``b""`` is an empty one. Does not block, whatever a fault does to it.
 
         Args:
             data: its content.
@@ -103,6 +99,11 @@ class DatagramSending(Endpoint):
                 text = f"{error.strerror}: the queue{where} is full; let the receiver read first"
                 raise BlockingIOError(error.errno, text) from None
             raise type(error)(error.errno, f"{error.strerror}{where}") from None
+
+    def _new_part(self, sock: _socket.socket) -> DatagramSocket:
+        return DatagramSocket(
+            self, self._engine, sock, self._datagrams, self._arrived, self._on_datagram
+        )
 
     def _descriptors(self, name: str) -> Descriptors:
         descriptors = self._sockets[0].descriptors

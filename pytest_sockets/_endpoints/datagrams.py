@@ -248,11 +248,13 @@ class DatagramEndpoint(DatagramSending):
             for part in self._sockets:
                 part.stop()
         finally:
+            self._end_faults()
             self._place_.remove()
 
     def _abandon(self) -> None:
         for part in self._sockets:
             part.abandon()
+        self._abandon_faults()
 
     def _place(self) -> str:
         return self._place_.text

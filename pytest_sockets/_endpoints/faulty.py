@@ -150,16 +150,20 @@ class Faulty(Endpoint):
         if isinstance(effect, Refuse) and not self._accepts:
             msg = f"{self.name} accepts no connections, so it cannot refuse one"
             raise ValueError(msg)
+        of_streams = self._carrier == "stream"
         if at is not None and not isinstance(at, AtAccept):
-            msg = (
-                f"{effect!r} at {at!r} contradicts itself: who is refused has not been connected; "
-                "leave out at="
+            why = (
+                "who is refused has not been connected"
+                if of_streams
+                else "who is refused has sent nothing to here"
             )
+            msg = f"{effect!r} at {at!r} contradicts itself: {why}; leave out at="
             raise ValueError(msg)
         if connection is not None or times is not None:
+            instead = "Reset() at AtAccept()" if of_streams else "Drop()"
             msg = (
                 f"{effect!r} is the kernel's answer, which tells nobody how often it gave it: "
-                "leave out times= and connection=; Reset() at AtAccept() can be counted"
+                f"leave out times= and connection=; {instead} can be counted"
             )
             raise ValueError(msg)
 

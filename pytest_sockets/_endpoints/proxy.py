@@ -6,10 +6,8 @@ import math
 import os
 import socket
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Literal, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
-from pytest_sockets._endpoints import problems
 from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.faces import Face, Twin, verb
@@ -19,23 +17,18 @@ from pytest_sockets._endpoints.proxy_sides import ClientSide, UpstreamSide
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.single import candidates_of
 from pytest_sockets._endpoints.streams import StreamEndpoint
+from pytest_sockets._endpoints.two_sides import SHOWN, TwoSides, Way, check_direction
 from pytest_sockets._engine.binding import plain
 from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import WaitTimeout
-from pytest_sockets._wire.events import Address, Event
+from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.matching import Contains, Verdict, as_bytes
-from pytest_sockets._wire.record import merged
 from pytest_sockets._wire.rendering import count, show
 from pytest_sockets.faults import Effect, Moment
 
-Way: TypeAlias = Literal["request", "reply"]
 
-SHOWN = 8
-"""Connections whose bytes a message shows."""
-
-
-class TCPProxy(Placed):
+class TCPProxy(TwoSides):
     r"""A TCP server that passes everything on to a real one, and back, and records both sides.
 
     Args:
@@ -161,7 +154,7 @@ class TCPProxy(Placed):
                 the requests for `StopReading`, the replies for all others.
         """
         if direction is not None:
-            _check_direction(direction)
+            check_direction(direction)
         is_on_receiving = getattr(effect, "_is_on_receiving", False)
         way = direction or ("request" if is_on_receiving else "reply")
         side = self._client if (way == "reply") != is_on_receiving else self._upstream
@@ -190,7 +183,7 @@ class TCPProxy(Placed):
         if not wanted:
             msg = "data=b'' has always been forwarded: name the bytes to wait for"
             raise ValueError(msg)
-        _check_direction(direction)
+        check_direction(direction)
         side: StreamEndpoint = self._upstream if direction == "request" else self._client
         deadline = side._deadline(timeout)
         ends = [(endpoint._over(), 1.0) for endpoint in self.endpoints]
@@ -220,64 +213,6 @@ class TCPProxy(Placed):
         """The waiting method, awaitable, for asyncio and trio."""
         return AsyncProxyFace(self)
 
-    # -- both sides together
-
-    @property
-    def settings(self) -> Settings:
-        """The timeout and limits it works with."""
-        return self._client.settings
-
-    @property
-    def problems(self) -> tuple[BaseException, ...]:
-        """What has gone wrong on the proxy's own side so far, oldest first. Does not block."""
-        found = [*self._client._problems, *self._upstream._problems]
-        return tuple(problem.error for problem in sorted(found, key=lambda problem: problem.time))
-
-    def check(self) -> None:
-        """Raise what has gone wrong on the proxy's own side, the oldest first, others as notes."""
-        __tracebackhide__ = True
-        problems.check(self.endpoints)
-
-    @property
-    def transcript(self) -> tuple[Event, ...]:
-        """What has happened on both sides, in one order."""
-        __tracebackhide__ = True
-        return tuple(merged([endpoint.transcript for endpoint in self.endpoints]))
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close()` has been called, or it was left behind by `fork()`."""
-        return self._client.is_closed
-
-    def close(self) -> None:
-        """Record what the kernel still holds and close all sockets of both sides. Idempotent.
-
-        Waits for no peer. What was not passed on by then is not passed on. Closing one of the sides
-        does the same.
-        """
-        self._client.close()
-
-    def __enter__(self) -> TCPProxy:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        __tracebackhide__ = True
-        try:
-            if exc_type is None and (untold := problems.gather(self.endpoints)):
-                problems.raise_problems(untold)
-        finally:
-            self.close()
-
-    def __repr__(self) -> str:
-        place, summary = self._client.summary
-        state = "closed" if self.is_closed else "open"
-        return f"<TCPProxy {place} {self._upstream._place()}, {summary}, {state}>"
-
     # -- inside
 
     def _raise_late(
@@ -305,15 +240,6 @@ class AsyncProxyFace(Face):
     """The awaitable method of a proxy: `proxy.aio`."""
 
     wait_forwarded = Twin(TCPProxy.wait_forwarded)
-
-
-def _check_direction(direction: object) -> None:
-    if direction not in ("request", "reply"):
-        msg = (
-            "direction must be 'request' (from a client to the upstream) or 'reply' (back), "
-            f"not {direction!r}"
-        )
-        raise ValueError(msg)
 
 
 def _resolved(upstream: Any) -> tuple[Address, Sequence[tuple[int, Any]]]:

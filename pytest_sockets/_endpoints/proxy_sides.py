@@ -15,6 +15,7 @@ from pytest_sockets._endpoints.relaying import Relay
 from pytest_sockets._endpoints.server import StreamServer
 from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._endpoints.streams import StreamEndpoint
+from pytest_sockets._endpoints.two_sides import is_same
 from pytest_sockets._engine.binding import plain
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.connecting import Connector
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What a socket is refused with for a lack on our side, which says nothing of the upstream."""
-REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Where a connection to no address in particular goes."""
 
 
 class UpstreamSide(StreamEndpoint):
@@ -90,7 +89,7 @@ class ClientSide(StreamServer):
 
     def _opened(self) -> None:
         targets = [plain(family, target) for family, target in self.candidates]
-        if any(_is_same(ours, target) for ours in self.addresses for target in targets):
+        if any(is_same(ours, target) for ours in self.addresses for target in targets):
             self.close()
             msg = (
                 f"upstream={show_address(self.address)} is where the proxy itself listens: "
@@ -209,13 +208,3 @@ class Opening(Relay):
 
 def _settled(side: ClientSide) -> Steps[None]:
     yield side._engine.settled(Deadline(side.settings.timeout))
-
-
-def _is_same(ours: Address, target: Address | None) -> bool:
-    """Whether a connection to a target would reach what listens on our address."""
-    if not isinstance(target, tuple) or not isinstance(ours, tuple) or ours[1] != target[1]:
-        return False
-    host = str(target[0])
-    host = REACHED.get(host, host)
-    is_loopback = host == "::1" or host.startswith("127.")
-    return host == ours[0] or (ours[0] in REACHED and is_loopback)

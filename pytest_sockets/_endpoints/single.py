@@ -158,12 +158,14 @@ class DatagramPair(DatagramEndpoint):
     """
 
     kind = "unix_datagram_pair"
+    _is_pair = True
 
     def __init__(self, *, name: str | None = None, settings: Settings | None = None) -> None:
         ours, self._socket = _unix_pair("datagram")
         super().__init__(
             Place("unix", [ours], (), "unix datagram pair"), name=name, settings=settings
         )
+        self._opened()
 
     @property
     def socket(self) -> PlainSocket:

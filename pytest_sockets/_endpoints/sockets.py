@@ -44,6 +44,7 @@ from pytest_sockets._endpoints.servers import (
     UnixServer,
 )
 from pytest_sockets._endpoints.single import DatagramPair, SocketPair, open_connection
+from pytest_sockets._endpoints.udp_proxy import UDPProxy, UDPUpstream
 from pytest_sockets._engine.binding import check_family
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.waiting import Steps
@@ -290,6 +291,29 @@ class Sockets:
     ) -> UnixDatagramPeer:
         """Open an AF_UNIX datagram socket that records, and sends what it is told."""
         return self._open(UnixDatagramPeer, name, path=path, abstract=abstract)
+
+    def udp_proxy(
+        self,
+        upstream: UDPUpstream,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        port: int | str = 0,
+        name: str | None = None,
+    ) -> UDPProxy:
+        """Open a UDP proxy before a real server; the arguments are as for `UDPProxy`."""
+        self._check_open()
+        proxy = UDPProxy(
+            upstream,
+            family=self._choose(family, host),
+            host=host,
+            port=port,
+            name=name or self._number(UDPProxy.kind),
+            settings=self._settings,
+        )
+        for side in proxy.endpoints:
+            self._keep(side)
+        return proxy
 
     # -- held addresses
 

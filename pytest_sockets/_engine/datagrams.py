@@ -7,16 +7,18 @@ import errno
 import socket
 from array import array
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from pytest_sockets._engine.binding import LOOPBACK, message_size, plain
+from pytest_sockets._engine.binding import LOOPBACK, message_size, new_socket, plain
 from pytest_sockets._engine.clock import CLOCK
+from pytest_sockets._engine.datagram_faults import DatagramFaults
 from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.record import Record
-from pytest_sockets._wire.rendering import count
+from pytest_sockets._wire.rendering import count, show_address
 
 LARGEST_UDP = 64 * 1024
 """UDP ends at 65,507 bytes of payload (udp(7)). Other families end at the sender's buffer, so the
@@ -43,13 +45,23 @@ class DatagramSocket:
     ) -> None:
         self.record = record
         self.family = sock.family
+        self.kind = sock.type
         self.descriptors = Descriptors() if sock.family == socket.AF_UNIX else None
+        self.faults: DatagramFaults | None = None
+        """What happens to all that is sent."""
+        self.departed: Signal | None = None
+        """Level: datagrams sent, where somebody waits for them."""
+        self.label = ""
+        """What the record says beside each datagram."""
+        self.on_refused: Callable[[DatagramSocket, OSError], None] | None = None
+        """Told, on a connected socket, what became of an earlier datagram."""
         self._arrived = arrived  # level: datagrams of all sockets of the endpoint
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
         self._is_udp = sock.family in LOOPBACK
         self._on_datagram = on_datagram
+        self._name: Any = None  # while it refuses: where it was bound, in the kernel's form
 
     @property
     def is_open(self) -> bool:
@@ -78,19 +90,93 @@ class DatagramSocket:
         `None` sends on a connected socket. Raises the plain `OSError`.
         """
         with self._owner._lock:
-            if self._socket is None:
-                raise OSError(errno.EBADF, "the endpoint is closed")
-            time = CLOCK.stamp()
+            if self.faults is None:
+                self.put(data, to, fds)
+            else:
+                self.faults.send(self, data, to, fds)
+
+    def put(
+        self,
+        data: bytes,
+        to: Address | None,
+        fds: Sequence[int] = (),
+        through: _socket.socket | None = None,
+    ) -> None:
+        """Send one datagram past all faults, perhaps from another socket. With the lock held."""
+        sock = through or self._socket
+        if sock is None:
+            raise OSError(errno.EBADF, "the endpoint is closed")
+        time = CLOCK.stamp()
+        try:
             if fds:
                 beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))]
-                self._socket.sendmsg([data], beside, 0, to)
+                sock.sendmsg([data], beside, 0, to)
             elif to is None:
-                self._socket.send(data)
+                sock.send(data)
             else:
-                self._socket.sendto(data, to)
-            self.record.add_datagram(time, data, to, sent=True)
-            if fds:
-                self.record.annotate(f"with {count(len(fds), 'descriptor')}")
+                sock.sendto(data, to)
+        except ConnectionError as error:
+            if self.on_refused is None or to is None:
+                raise
+            # The kernel tells of an earlier datagram in place of sending this one (udp(7)).
+            self.on_refused(self, error)
+            sock.sendto(data, to)
+        self.record.add_datagram(time, data, to, sent=True)
+        if fds or through is not None or self.label:
+            self.record.annotate(self._beside(fds, through))
+        if self.departed is not None:
+            self.departed.advance(self.departed.level + 1)
+
+    def _beside(self, fds: Sequence[int], through: _socket.socket | None) -> str:
+        """Return what the record says beside a datagram that was sent."""
+        notes = [self.label] if self.label else []
+        if fds:
+            notes.append(f"with {count(len(fds), 'descriptor')}")
+        if through is not None:
+            notes.append(f"from {show_address(plain(self.family, through.getsockname()))}")
+        return "  ".join(notes)
+
+    @property
+    def host(self) -> str:
+        """The address of an IP socket, without its port."""
+        assert self._socket is not None, "a stopped socket has no address"
+        return str(self._socket.getsockname()[0])
+
+    def refuse(self) -> None:
+        """Have the kernel refuse what is sent to here (ICMP port unreachable). UDP over IP only.
+
+        A socket that is connected takes datagrams from its peer alone (udp(7)), and the kernel says
+        of others' that nobody is there; this one's peer is itself. What it had before stays queued.
+        """
+        assert self._socket is not None, "a stopped socket cannot refuse"
+        self._name = self._socket.getsockname()
+        self._socket.connect(self._name)
+
+    def take_again(self) -> None:
+        """End `refuse`, when all that was queued before it has been taken.
+
+        Dissolving the association (connect(2), AF_UNSPEC) gives up a port that the kernel has
+        chosen. So a second socket takes over the address while the first still holds it: of 1,200
+        times nobody else could bind the port, and no datagram was lost.
+        """
+        old, name = self._socket, self._name
+        if old is None or name is None:
+            return
+        sock = new_socket(old.family, old.type, old.proto)
+        try:
+            if old.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            for each in (old, sock):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(name)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket, self._name = sock, None
+        self._engine.selector.add(sock.fileno(), self)
+        self._engine.selector.remove(old.fileno())
+        old.close()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def stop(self) -> None:
         """Take what is queued already, and close."""
@@ -123,15 +209,19 @@ class DatagramSocket:
                     data, address, sender = descriptors.recv_from(self._socket, size, number)
             except (BlockingIOError, InterruptedError):
                 return
-            except ConnectionError:
+            except ConnectionError as error:
                 # An earlier send met a closed port (ICMP, or AF_UNIX with nobody there); the
                 # kernel tells it once and goes on (udp(7)).
+                if self.on_refused is not None:
+                    self.on_refused(self, error)
                 continue
             source = plain(self.family, address)
             taken += 1
             record.add_datagram(CLOCK.stamp(), data, source, sent=False, sender=sender)
             if descriptors is not None:
                 descriptors.note(record, self._owner)
+            elif self.label:
+                record.annotate(self.label)
             self._arrived.advance(self._arrived.level + 1)
             if self._on_datagram is not None:
                 self._on_datagram(self, data, source)

@@ -117,14 +117,7 @@ class Descriptors:
         Raises:
             OSError: one of them is not open; nothing will be sent then.
         """
-        copies: list[int] = []
-        try:
-            for fd in fds:
-                copies.append(os.dup(fd))
-        except OSError:
-            _close(copies)
-            raise
-        self._leaving.append((offset, copies))
+        self._leaving.append((offset, copies_of(fds)))
 
     def send(self, sock: _socket.socket, data: bytes | memoryview, offset: int) -> int:
         """Send bytes that begin at an offset, with what leaves beside them; return how many."""
@@ -145,23 +138,40 @@ class Descriptors:
     def drop(self, offset: int) -> None:
         """Close the copies that were to leave at an offset."""
         if self._leaving and self._leaving[0][0] == offset:
-            _close(self._leaving.popleft()[1])
+            close_all(self._leaving.popleft()[1])
 
     # -- the end
 
     def close_leaving(self) -> None:
         """Close all copies that have not left."""
         while self._leaving:
-            _close(self._leaving.popleft()[1])
+            close_all(self._leaving.popleft()[1])
 
     def close(self) -> None:
         """Close all that nobody has taken, in either direction."""
         self.close_leaving()
         while self._arrived:
-            _close(self._arrived.popleft()[1])
+            close_all(self._arrived.popleft()[1])
 
 
-def _close(fds: Iterable[int]) -> None:
+def copies_of(fds: Iterable[int]) -> list[int]:
+    """Return copies of descriptors, whose owner may close theirs then.
+
+    Raises:
+        OSError: one of them is not open, or there can be no more; there is no copy then.
+    """
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))
+    except OSError:
+        close_all(copies)
+        raise
+    return copies
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close descriptors of ours."""
     for fd in fds:
         with suppress(OSError):  # closed by somebody who had no right to: not a reason to stop
             os.close(fd)

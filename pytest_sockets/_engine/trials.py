@@ -53,9 +53,40 @@ def resets() -> bool:
     return False
 
 
+def makes_unreachable() -> bool:
+    """Whether a UDP socket that is connected to itself is as good as none for others."""
+    for family, loopback in LOOPBACK.items():
+        try:
+            with (
+                _socket_of(family, loopback) as deaf,
+                _socket_of(family, loopback) as other,
+            ):
+                name = deaf.getsockname()
+                deaf.connect(name)
+                other.connect(name)
+                other.send(b"?")
+                other.recv(1)
+        except ConnectionRefusedError:
+            return True
+        except Exception:  # no such loopback, or nothing has come
+            continue
+    return False
+
+
 def passes_descriptors() -> bool:
     """Whether AF_UNIX carries open files here."""
     return hasattr(socket, "AF_UNIX") and hasattr(socket, "SCM_RIGHTS")
+
+
+@contextmanager
+def _socket_of(family: int, loopback: str) -> Generator[_socket.socket, None, None]:
+    sock = new_socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.bind((loopback, 0))
+        sock.settimeout(1.0)
+        yield sock
+    finally:
+        sock.close()
 
 
 def refuses() -> bool:

@@ -23,7 +23,6 @@ from pytest_sockets import (
     TCPProxy,
     WaitTimeout,
 )
-from pytest_sockets._endpoints.proxy_sides import _is_same
 from pytest_sockets._endpoints.relaying import BOUND
 from pytest_sockets._engine.stream import LARGE_READ
 from pytest_sockets.faults import AfterSent, Close
@@ -551,7 +550,7 @@ BAD: dict[str, Case] = {
 def test_an_upstream_is_the_proxy_itself_where_the_kernel_would_take_it_there(
     ours: Address, target: Address, is_same: bool
 ) -> None:
-    assert _is_same(ours, target) is is_same
+    assert is_same(ours, target) is is_same
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -19,6 +19,7 @@ FIXTURES = (
     "tcp_socket_pair",
     "udp_echo_server",
     "udp_peer",
+    "udp_proxy",
     "unix_datagram_peer",
     "unix_server",
     "unix_socket_pair",

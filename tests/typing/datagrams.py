@@ -3,17 +3,24 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
 from typing import assert_type
 
 from pytest_sockets import (
     Address,
     Datagram,
+    DatagramPair,
     DatagramPeer,
+    Event,
     PeerCredentials,
+    Sockets,
+    TCPServer,
     UDPEchoServer,
     UDPPeer,
+    UDPProxy,
     UnixDatagramPeer,
 )
+from pytest_sockets.faults import AfterReceived, AfterSent, Drop, Moment, Truncate, Unreachable
 
 
 def where(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:
@@ -70,6 +77,42 @@ def rules(udp_peer: UDPPeer, unix_datagram_peer: UnixDatagramPeer) -> None:
     udp_peer.on(b"ping", "pong")  # type: ignore[arg-type]  # wrong on purpose
 
 
+def faults(udp_peer: UDPPeer, unix: UnixDatagramPeer, pair: DatagramPair) -> None:
+    fault = udp_peer.fault(Drop(0.5), at=AfterSent(2), times=3, must_hit=False)
+    assert_type(fault.hits, int)
+    assert_type(fault.moment, Moment | None)
+    fault.wait_hit(2, timeout=1)
+    with unix.fault(Truncate(2), at=AfterReceived(b"x")), pair.fault(Drop()):
+        pair.send(b"hello")
+    udp_peer.fault("drop")  # type: ignore[arg-type]  # wrong on purpose
+    udp_peer.fault(Drop)  # type: ignore[arg-type]  # wrong on purpose
+    udp_peer.fault(Drop(), AfterSent(2))  # type: ignore[call-arg]  # wrong on purpose
+    udp_peer.fault(Drop(), at=2)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def proxies(sockets: Sockets, udp_proxy: Callable[..., UDPProxy], tcp_server: TCPServer) -> None:
+    proxy = sockets.udp_proxy(("127.0.0.1", 53), family="ipv6", name="dns")
+    assert_type(proxy, UDPProxy)
+    assert_type(sockets.udp_proxy(proxy), UDPProxy)
+    assert_type(sockets.udp_proxy(sockets.udp_echo_server()), UDPProxy)
+    assert_type(udp_proxy(("127.0.0.1", 53)), UDPProxy)
+    assert_type(proxy.address, tuple[str, int])
+    assert_type(proxy.client.received, list[bytes])
+    assert_type(proxy.upstream.datagrams, tuple[Datagram, ...])
+    assert_type(proxy.transcript, tuple[Event, ...])
+    proxy.wait_forwarded(b"x", direction="reply", timeout=1)
+    proxy.fault(Unreachable())
+    proxy.fault(Drop(), at=AfterSent(1), direction="request", times=1, must_hit=False)
+    proxy.fault(Drop(), direction="there")  # type: ignore[arg-type]  # wrong on purpose
+    proxy.fault(Drop(), connection=1)  # type: ignore[call-arg]  # wrong on purpose
+    sockets.udp_proxy(tcp_server)  # type: ignore[arg-type]  # wrong on purpose
+
+
+async def awaiting(proxy: UDPProxy, udp_peer: UDPPeer) -> None:
+    await proxy.aio.wait_forwarded(b"x")
+    await udp_peer.fault(Drop()).aio.wait_hit()
+
+
 def without_fixtures() -> None:
     with UDPPeer(family="ipv6") as peer, UDPEchoServer() as echo:
         assert_type(peer, UDPPeer)
@@ -77,6 +120,8 @@ def without_fixtures() -> None:
     with UnixDatagramPeer("here.sock") as unix, DatagramPeer(family="unix") as other:
         assert_type(unix, UnixDatagramPeer)
         assert_type(other, DatagramPeer)
+    with UDPProxy(("127.0.0.1", 53)) as proxy:
+        assert_type(proxy, UDPProxy)
 
 
 def wrong(udp_peer: UDPPeer) -> None:
