@@ -9,10 +9,16 @@ from typing import Any, get_args
 
 import pytest
 
-from pytest_sockets import Sockets, UnsupportedError, capabilities
+from pytest_sockets import Sockets, UnsupportedError, capabilities, faults
 from pytest_sockets._endpoints import sockets as sockets_module
-from pytest_sockets._endpoints.capabilities import Capabilities, Capability
+from pytest_sockets._endpoints.capabilities import (
+    Capabilities,
+    Capability,
+    _exact,
+    _send_apart,
+)
 from pytest_sockets._engine import binding, blackhole, peer, rebinding, trials
+from pytest_sockets.faults import Effect
 
 
 def test_each_is_one_of_three_words() -> None:
@@ -91,6 +97,7 @@ def nothing(*args: Any) -> list[Any]:
         (trials.goes_down, trials, "bind_inet", nothing),
         (partial(trials.binds, "ipv6"), binding, "LOOPBACKS", {"ipv6": [(2, "192.0.2.1")]}),
         (trials.binds_path, trials.socket, "AF_UNIX", 99),
+        (trials.makes_unreachable, trials, "LOOPBACK", {}),
     ],
     ids=[
         "refused_address",
@@ -102,6 +109,7 @@ def nothing(*args: Any) -> list[Any]:
         "down-alone",
         "ipv6-less",
         "unix",
+        "unreachable",
     ],
 )
 def test_what_a_machine_cannot_do_is_found_out(
@@ -160,9 +168,28 @@ def test_an_unknown_requirement_is_refused_with_those_there_are(
         sockets.require("ipv6", name)
 
 
+def test_each_effect_is_told_by_its_name() -> None:
+    effects = [
+        re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        for name, value in vars(faults).items()
+        if isinstance(value, type) and issubclass(value, Effect) and value is not Effect
+    ]
+    assert "ragged_eof" in effects
+    assert set(effects) <= set(capabilities)
+    assert {name for name in effects if capabilities[name] == "no"} == {
+        "fail_handshake",
+        "ragged_eof",
+    }
+    assert capabilities["slice"] == capabilities["send_apart"]
+    with pytest.raises(UnsupportedError, match="cannot do 'ragged_eof': there is no TLS here yet"):
+        Sockets().require("stall", "ragged_eof")
+
+
 def test_each_no_has_a_reason() -> None:
-    never_no = {"send_apart"}
-    for name in set(capabilities) - never_no:
+    for name, trial in capabilities._tests.items():
+        if trial.__wrapped__ in (_exact, _send_apart):  # never "no"
+            assert capabilities[name] != "no"
+            continue
         assert re.fullmatch(
             rf"this machine cannot do '{name}': [a-z].*[^.]", capabilities.why_not(name)
         )

@@ -12,7 +12,6 @@ import pytest
 from bad_input import Call, Case, Desk, check, open_desk
 from proxied import Proxied, accept, black_hole, held_up, kinds, listening, proxied, stall
 from pytest_sockets import (
-    Address,
     EndpointClosedError,
     EndpointError,
     MismatchError,
@@ -531,26 +530,6 @@ BAD: dict[str, Case] = {
     "wait-direction": (wait(b"x", direction="down"), ValueError, WAY),
     "wait-timeout": (wait(b"x", timeout=-1), ValueError, "-1"),
 }
-
-
-@pytest.mark.parametrize(
-    ("ours", "target", "is_same"),
-    [
-        (("127.0.0.1", 80), ("127.0.0.1", 80), True),
-        (("127.0.0.1", 80), ("0.0.0.0", 80), True),
-        (("0.0.0.0", 80), ("127.0.0.2", 80), True),
-        (("::", 80), ("::1", 80), True),
-        (("127.0.0.1", 80), ("127.0.0.1", 81), False),
-        (("127.0.0.1", 80), ("::1", 80), False),
-        (("127.0.0.2", 80), ("0.0.0.0", 80), False),
-        (("0.0.0.0", 80), ("192.0.2.1", 80), False),
-        (("127.0.0.1", 80), "/run/s", False),
-    ],
-)
-def test_an_upstream_is_the_proxy_itself_where_the_kernel_would_take_it_there(
-    ours: Address, target: Address, is_same: bool
-) -> None:
-    assert is_same(ours, target) is is_same
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -25,7 +25,7 @@ from pytest_sockets import (
 )
 from pytest_sockets._endpoints import registry, udp_proxy_sides
 from pytest_sockets._endpoints.problems import gather
-from pytest_sockets._endpoints.two_sides import Way, is_same
+from pytest_sockets._endpoints.two_sides import Way
 from pytest_sockets.faults import (
     AfterReceived,
     Corrupt,
@@ -516,20 +516,6 @@ def test_it_cannot_be_its_own_upstream(sockets: Sockets) -> None:
         sockets.udp_proxy(address, port=address[1])
     with UDPPeer(port=address[1]):  # it has let go of the port
         pass
-
-
-@pytest.mark.parametrize(
-    ("ours", "target", "same"),
-    [
-        (("127.0.0.1", 5), ("127.0.0.1", 5), True),
-        (("127.0.0.1", 5), ("127.0.0.1", 6), False),
-        (("127.0.0.1", 5), ("127.0.0.2", 5), False),
-        (("0.0.0.0", 5), ("127.0.0.2", 5), True),
-        (("::1", 5), ("::", 5), True),
-    ],
-)
-def test_a_wildcard_is_every_host(ours: Any, target: Any, same: bool) -> None:
-    assert is_same(ours, target) is same
 
 
 def test_nobody_else_sends_on_its_sides(line: Line) -> None:
