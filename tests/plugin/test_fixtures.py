@@ -14,6 +14,7 @@ FIXTURES = (
     "reserved_port",
     "silent_server",
     "sockets",
+    "sweep",
     "tcp_proxy",
     "tcp_server",
     "tcp_socket_pair",
