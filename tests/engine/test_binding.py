@@ -102,13 +102,17 @@ def test_dual_stack_tries_on_where_the_second_family_holds_the_first_ones_port(
     bind_one = binding._bind_one
     held: list[socket.socket] = []
 
-    def crossed(family: int, address: tuple[str, int], kind: int, proto: int) -> Any:
+    def crossed(
+        family: int, address: tuple[str, int], kind: int, proto: int, *, given: bool
+    ) -> Any:
         port = address[1]
         if port and len(held) < 3:  # somebody takes it in between
             held.append(socket.socket(socket.AF_INET6, socket.SOCK_STREAM))
             held[-1].bind(("::1", port))
+            # As a reserved port has it, which is no less held by somebody else.
+            held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ports.append(port)
-        return bind_one(family, address, kind, proto)
+        return bind_one(family, address, kind, proto, given=given)
 
     def searched(family: int, kind: int, port: int) -> str:
         raise AssertionError("a port that is not the last try needs no holder")

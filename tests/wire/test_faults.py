@@ -95,7 +95,7 @@ def test_a_value_prints_as_it_is_written_and_is_one(
 
 def test_every_value_is_told_of_here() -> None:
     names = {type(value).__name__ for value, _, _ in VALUES}
-    assert names | {"Effect", "Moment"} == set(faults.__all__)
+    assert names | {"Effect", "Moment", "cuts", "splits"} == set(faults.__all__)
 
 
 def test_values_of_different_kinds_differ() -> None:
