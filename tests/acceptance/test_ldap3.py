@@ -42,4 +42,5 @@ def test_receive_timeout(silent_server: SilentServer) -> None:
     with pytest.raises(LDAPSocketReceiveError):
         client.bind()
     silent_server.assert_connections(1)
-    silent_server.assert_received(contains=b"\x02\x01\x01\x60")  # BindRequest: RFC 4511, 4.2
+    bind = b"\x60\x15\x02\x01\x03\x04\x08cn=admin\x80\x06secret"  # RFC 4511, 4.2
+    silent_server.assert_received(contains=bind)
