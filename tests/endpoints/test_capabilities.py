@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from pytest_sockets import Sockets, UnsupportedError, capabilities
-from pytest_sockets._endpoints import sockets as sockets_module
+from pytest_sockets._endpoints import factory
 from pytest_sockets._endpoints.capabilities import Capabilities, Capability
 from pytest_sockets._engine import binding, blackhole, peer, rebinding, trials
 
@@ -128,7 +128,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         {"ipv4": lambda: "exact", "ipv6": lambda: "no", "send_apart": lambda: "approximate"},
         {"ipv6": "it has no IPv6 loopback"},
     )
-    monkeypatch.setattr(sockets_module, "capabilities", poor)
+    monkeypatch.setattr(factory, "capabilities", poor)
 
 
 @pytest.mark.usefixtures("machine")
