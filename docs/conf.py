@@ -56,7 +56,8 @@ html_title = f"pytest-sockets {release}"
 def _read_sources() -> None:
     """Let autodoc find what stands below an attribute, overloads, and the order of members.
 
-    It looks into the module that a class names, and public classes name the public module.
+    It looks into the module that a class names, and public classes name the public module. For
+    overloads it looks where the method stands, by the name of the public class.
     """
     public = ModuleAnalyzer.for_module("pytest_sockets")
     public.analyze()
@@ -73,7 +74,7 @@ def _read_sources() -> None:
                     if there in source.tagorder:
                         public.tagorder.setdefault(here, 10_000 * depth + source.tagorder[there])
                     if there in source.overloads:
-                        public.overloads.setdefault(here, source.overloads[there])
+                        source.overloads.setdefault(here, source.overloads[there])
                 for (owner, member), lines in source.attr_docs.items():
                     if owner == base.__name__:
                         public.attr_docs.setdefault((cls.__name__, member), lines)

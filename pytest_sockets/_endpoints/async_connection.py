@@ -6,7 +6,7 @@ from typing import Any, final
 
 from pytest_sockets._endpoints.connection import AsyncConnectionFace, Connection
 from pytest_sockets._endpoints.endpoint import Endpoint
-from pytest_sockets._engine.stream import PeerEnd
+from pytest_sockets._engine.stream_base import PeerEnd
 from pytest_sockets._wire.events import Address, Event
 
 

@@ -102,13 +102,13 @@ class Connection(Passing):
         ended = self._stream.ended
         late = False
         while True:
-            fault = self._fault()  # before the look
             with self._endpoint._lock:
                 self._endpoint._raise_problem()  # which ends it too, but not as it was wanted
                 if ended.level or late:
                     return not ended.level
                 if may_be_relieved and self._stream.is_relieved:
                     return False
+                fault = self._fault()
             late = yield from self._endpoint._waited(deadline, (ended, 1), fault)
 
     # -- asserting

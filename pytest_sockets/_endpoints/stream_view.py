@@ -9,7 +9,8 @@ from typing import Any
 from pytest_sockets._endpoints.claims import Direction
 from pytest_sockets._endpoints.faulty import Faulty
 from pytest_sockets._engine.clock import CLOCK, Deadline
-from pytest_sockets._engine.stream import PeerEnd, Stream
+from pytest_sockets._engine.stream import Stream
+from pytest_sockets._engine.stream_base import PeerEnd
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -144,7 +145,7 @@ class StreamView:
     def _fault(self) -> tuple[Signal, float]:
         """Return what a wait for our own bytes to go out has to see beside them.
 
-        With the endpoint's lock held, or before a look at what a fault has done.
+        With the endpoint's lock held since the look at what faults have done.
         """
         relief = self._stream.relief
         return relief, relief.level + 1

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from pytest_sockets import Sockets, UnsupportedError, capabilities, faults
-from pytest_sockets._endpoints import sockets as sockets_module
+from pytest_sockets._endpoints import factory
 from pytest_sockets._endpoints.capabilities import (
     Capabilities,
     Capability,
@@ -136,7 +136,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         {"ipv4": lambda: "exact", "ipv6": lambda: "no", "send_apart": lambda: "approximate"},
         {"ipv6": "it has no IPv6 loopback"},
     )
-    monkeypatch.setattr(sockets_module, "capabilities", poor)
+    monkeypatch.setattr(factory, "capabilities", poor)
 
 
 @pytest.mark.usefixtures("machine")

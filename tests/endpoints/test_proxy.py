@@ -23,7 +23,7 @@ from pytest_sockets import (
     WaitTimeout,
 )
 from pytest_sockets._endpoints.relaying import BOUND
-from pytest_sockets._engine.stream import LARGE_READ
+from pytest_sockets._engine.stream_base import LARGE_READ
 from pytest_sockets.faults import AfterSent, Close
 from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, plain_client, read_to_eof
 

@@ -53,7 +53,8 @@ OPENED: dict[str, tuple[Callable[[Sockets], Endpoint], type[Endpoint]]] = {
 def test_every_method_of_the_factory_is_among_those_tested() -> None:
     methods = {
         name
-        for name, value in vars(Sockets).items()
+        for owner in Sockets.__mro__[:-1]  # without `object`
+        for name, value in vars(owner).items()
         if callable(value) and not name.startswith("_")
     }
     others = {"assert_order", "check", "close", "connect", "gate", "require", "serve_protocol"}

@@ -8,7 +8,8 @@ import pytest
 from pytest_sockets import Connection, Settings, StreamServer
 from pytest_sockets._endpoints.behaviours import Behaviour
 from pytest_sockets._engine.parties import Driver
-from pytest_sockets._engine.stream import FIRST_READ, Stream
+from pytest_sockets._engine.stream import Stream
+from pytest_sockets._engine.stream_base import FIRST_READ
 from stream_ends import PATIENCE, abort, plain_client, read_to_eof
 
 

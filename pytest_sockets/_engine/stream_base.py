@@ -1,0 +1,150 @@
+"""What a stream consists of, and what can be asked of it."""
+
+from __future__ import annotations
+
+import _socket
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pytest_sockets._engine.clock import Deadline
+from pytest_sockets._engine.credentials import credentials_of
+from pytest_sockets._engine.descriptors import Descriptors
+from pytest_sockets._engine.engine import Engine, Timer
+from pytest_sockets._engine.parties import Driver, Owner
+from pytest_sockets._engine.peer import (
+    PeerState,
+    Sight,
+    outgoing,
+    sight_of_peer,
+    state_of_peer,
+)
+from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._wire.events import Address
+from pytest_sockets._wire.record import Record
+
+if TYPE_CHECKING:
+    from pytest_sockets._engine.stream_faults import StreamFaults
+
+AF_UNIX = getattr(socket, "AF_UNIX", None)
+FIRST_READ = 8 * 1024
+LARGE_READ = 256 * 1024
+"""A read buffer grows from the first size to this one while reads fill it: allocating 256 KiB for
+64 bytes costs more than reading them."""
+
+PeerEnd: TypeAlias = Literal["eof", "reset"]
+
+
+class StreamBase:
+    """The state of a stream, all of it, and the questions to it."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        engine: Engine,
+        sock: _socket.socket,
+        record: Record,
+        peer_address: Address | None,
+        drain_timeout: float,
+    ) -> None:
+        self.record = record
+        self.peer_address = peer_address
+        self.driver: Driver | None = None
+        self.peer_ended: PeerEnd | None = None
+        self.reset_error: OSError | None = None
+        self.received = Signal()  # level: bytes
+        self.sent = Signal()  # level: bytes the kernel took
+        self.peer_end = Signal()  # finished by EOF, reset, or our own end
+        self.ended = Signal()  # finished when our FIN is out
+        self.descriptors = Descriptors() if sock.family == AF_UNIX else None
+        self.credentials = None if self.descriptors is None else credentials_of(sock)
+        self.faults: StreamFaults | None = None  # made with the first
+        self.has_messages = sock.type == socket.SOCK_SEQPACKET
+        self._relief: Signal | None = None  # most streams have no fault
+        self._owner = owner
+        self._engine = engine
+        self._socket: _socket.socket | None = sock
+        self._drain_timeout = drain_timeout
+        self._timer: Timer | None = None
+        self._queue: deque[bytes | memoryview] = deque()
+        self._queued = 0
+        self._inserted = 0, 0  # where a fault put something in, and how many
+        self._closing: Callable[[], None] | None = None
+        self._eof_sent = False
+        self._room = 0  # the receive buffer before faults stopped reading
+        self._waits_for_room = False
+        self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
+        self._read_size = FIRST_READ
+        self._is_plain = not self.has_messages and self.descriptors is None
+        self._interest = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the descriptor is still ours."""
+        return self._socket is not None
+
+    @property
+    def can_send(self) -> bool:
+        """Whether bytes given now could still go out."""
+        return self._socket is not None and not self._eof_sent and self._closing is None
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the peer to make room."""
+        return self._queued
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the kernel has taken from us."""
+        return self.record.sent.size
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes of ours, all counted, that the peer's kernel has not acknowledged; 0 if unknown."""
+        return 0 if self._socket is None else outgoing(self._socket)
+
+    def look(self) -> Sight:
+        """Look what the peer has read. With the endpoint's lock held, while it is open."""
+        assert self._socket is not None
+        return sight_of_peer(self._socket, self.taken)
+
+    def peer_state(self) -> PeerState | None:
+        """Return what the kernel says of the peer's socket; `None` where it says nothing."""
+        with self._owner._lock:
+            return None if self._socket is None else state_of_peer(self._socket)
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether a fault keeps or has dropped what we send, so that nobody has to wait for it."""
+        return self.faults is not None and self.faults.is_relieving
+
+    @property
+    def relief(self) -> Signal:
+        """A signal whose level is the faults that have acted. From any thread."""
+        with self._owner._lock:
+            if self._relief is None:
+                self._relief = Signal()
+            return self._relief
+
+    def timer(self, deadline: Deadline, action: Callable[[], None]) -> Timer:
+        """Run `action` in the I/O thread when the deadline passes."""
+        return self._engine.timer(deadline, action)
+
+    # -- what its parts need of the whole
+
+    def on_failure(self, error: Exception) -> None:
+        """Take an error of our own."""
+        raise NotImplementedError
+
+    def _watch(self, interest: int) -> None:
+        """Be called when the socket is ready for this."""
+        raise NotImplementedError
+
+    def _lose(self, error: OSError) -> None:
+        """Take the kernel's word that the connection is broken."""
+        raise NotImplementedError
+
+    def _on_first(self, *, sent: bool) -> None:
+        """Tell the owner of the first bytes of one direction."""
+        raise NotImplementedError
