@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +18,23 @@ with warnings.catch_warnings():  # it asks pyasn1 for names that are deprecated 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+@pytest.fixture(autouse=True)
+def closed_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the sockets of connections that failed: ldap3 leaves them to the collector."""
+    opened: list[ldap3.Connection] = []
+    init = ldap3.Connection.__init__
+
+    def tracked(self: ldap3.Connection, *args: object, **options: object) -> None:
+        opened.append(self)
+        init(self, *args, **options)
+
+    monkeypatch.setattr(ldap3.Connection, "__init__", tracked)
+    yield
+    for connection in opened:
+        if connection.socket is not None:
+            connection.socket.close()
+
+
 @mutations(
     ("timed out", "refused", "did not match"),
     ("port=blackhole_address.port", "port=1", "Connection refused"),
@@ -26,8 +44,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_connect_timeout(blackhole_address: BlackholeAddress) -> None:
     host = blackhole_address.host
     server = ldap3.Server(host, port=blackhole_address.port, connect_timeout=0.2)
+    client = ldap3.Connection(server)
     with pytest.raises(LDAPSocketOpenError, match="timed out"):
-        ldap3.Connection(server).bind()
+        client.bind()
 
 
 @mutations(
