@@ -19,6 +19,7 @@ from pytest_sockets._engine.shells import run_blocking
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.tap import Callback, Tap
 from pytest_sockets._engine.waiting import Steps, Wait
+from pytest_sockets._wire.errors import MismatchError
 
 ProtocolFactory: TypeAlias = Callable[[], asyncio.BaseProtocol]
 StreamCallback: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
@@ -120,6 +121,11 @@ class ProtocolServer(StreamServer):
         )
         self._taps.add(tap)
         return tap
+
+    def _leftovers(self) -> list[MismatchError]:
+        for tap in tuple(self._taps):
+            tap.tasks.tell()  # of tasks that somebody holds, and could have awaited so far
+        return [] if self._problems else super()._leftovers()
 
     def _stop(self) -> None:
         self._is_stopping = True

@@ -22,6 +22,7 @@ from pytest_sockets import (
 )
 from pytest_sockets._engine.selector import READ
 from stream_ends import CONSUMING, PATIENCE, Background, abort, plain_client, read_to_eof
+from told import errors_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -644,6 +645,26 @@ def test_a_task_that_outlives_its_connection_is_cancelled_too(sockets: Sockets) 
     assert patient.ends == []
     server.close()
     assert sorted(patient.ends) == ["background", "callback"]
+
+
+def test_an_error_of_a_task_that_is_held_is_told_at_the_end(sockets: Sockets) -> None:
+    held: list[asyncio.Task[None]] = []
+
+    async def fail() -> None:
+        raise LookupError("held")
+
+    async def callback(reader: Reader, writer: Writer) -> None:
+        held.append(asyncio.create_task(fail()))
+        await reader.read()
+
+    server = sockets.serve_protocol(callback)
+    with plain_client(server.address):
+        server.assert_connections(1)
+        server._sync()  # as `settled` without the judgement at the end
+        assert server.problems == ()
+        (error,) = errors_of(server)
+        assert str(error) == "protocol_server failed on its own side: held"
+        assert errors_of(server) == []
 
 
 def test_who_cleans_up_is_cancelled_only_once(sockets: Sockets) -> None:
