@@ -169,7 +169,7 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
         """Listen as the active faults need it."""
         effects = [fault.effect for fault in self._faults if not fault._is_lifted]
         for listener in self._listeners:
-            listener.limit_segments(StopReading() in effects)
+            listener.limit_unread(StopReading() in effects)
         is_refusing = Refuse() in effects
         if is_refusing != (str(Refuse()) in self._refusals):
             self._refuse(str(Refuse()), on=is_refusing)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import isfunction
+
 from pytest_sockets._endpoints.faces import Face, Twin
+from pytest_sockets._endpoints.factory import Factory
 from pytest_sockets._endpoints.peer_openers import PeerOpeners
 from pytest_sockets._endpoints.proxy_openers import ProxyOpeners
 from pytest_sockets._endpoints.server_openers import ServerOpeners
@@ -24,6 +27,12 @@ class Sockets(ServerOpeners, ProxyOpeners, PeerOpeners):
     def aio(self) -> AsyncSocketsFace:
         """The waiting methods, awaitable, for asyncio and trio."""
         return AsyncSocketsFace(self)
+
+
+for _part in (Factory, ServerOpeners, ProxyOpeners, PeerOpeners):
+    for _name, _value in vars(_part).items():
+        if isfunction(_value):  # reports show what users call
+            _value.__qualname__ = f"{Sockets.__name__}.{_name}"
 
 
 class AsyncSocketsFace(Face):

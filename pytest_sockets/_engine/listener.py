@@ -19,8 +19,9 @@ from pytest_sockets._engine.rebinding import Rebind
 
 QUEUE = 4097
 """Connections that a full queue holds by default: somaxconn and one more (listen(2))."""
-SMALL_SEGMENT = 1400
-"""Bytes: a segment as on Ethernet."""
+SMALL_SEGMENT, SMALL_BUFFER = 256, 4096
+"""Bytes of a segment, and of a receive buffer, for clients that are to block soon. A buffer of few
+segments would have them wait for the kernel's timers before anything has stopped reading."""
 TURN = 64
 """Connections accepted before other sockets are served: clients can be as fast as accept(2)."""
 ACCEPTING = threading.RLock()
@@ -49,6 +50,7 @@ class Listener:
         self._engine = engine
         self._socket: _socket.socket | None = sock
         self._on_accept = on_accept
+        self._room: int | None = None  # for unread bytes, while it is limited
         self._arriving: _socket.socket | None = None  # accepted, not yet handed over
         self._is_down = True
         self._was_down = False
@@ -73,16 +75,24 @@ class Listener:
         self._is_down = False
         self._engine.selector.add(sock.fileno(), self)
 
-    def limit_segments(self, are_small: bool) -> None:
-        """Have further clients send in small segments, and so keep little that is not read.
+    def limit_unread(self, is_limited: bool) -> None:
+        """Have further clients block soon when nobody reads what they send, or no longer.
 
-        Linux measures a sender's buffer by its segments (tcp(7)). Those of loopback make it 2.6 MB
-        at once; with these 830 KB are on the way before a sender blocks whom nobody reads, and
-        with a small receive buffer 110 KB (measured).
+        Linux measures a sender's buffer in segments, with as much again beside each: of those that
+        are on the way, or 10, or as many as it remembers to have come out of order, up to 300
+        (tcp(7): tcp_max_reordering). Of loopback's 64 KB they make 4 MB. Small ones and a small
+        receive buffer, which lets few be on the way, make it 510 KB (measured).
         """
-        if self._socket is not None and is_tcp(self._socket):
-            size = SMALL_SEGMENT if are_small else 0  # 0: the kernel's choice
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, size)
+        if self._socket is None or is_limited == (self._room is not None):
+            return
+        room: int | None = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        size = SMALL_BUFFER if is_limited else self._room
+        assert size is not None, "it was limited before"
+        self._room = room if is_limited else None
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        if is_tcp(self._socket):
+            segment = SMALL_SEGMENT if is_limited else 0  # 0: the kernel's choice
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
 
     def down(self, rebind: Rebind) -> None:
         """Take who is queued already, and refuse all others at the same address.
@@ -100,6 +110,9 @@ class Listener:
                     self._owner._fail(error)
                 raise
             self._is_down = self._was_down = True
+            if self._room is not None:  # the new socket does not have it from the old one
+                self._room = None
+                self.limit_unread(True)
 
     def on_ready(self, events: int) -> None:
         """Accept who waits."""

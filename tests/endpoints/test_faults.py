@@ -361,6 +361,19 @@ def test_a_peer_that_nobody_reads_blocks_soon(server: StreamServer, at: Moment |
         conn.wait_eof()
 
 
+@pytest.mark.parametrize("goes_down", [False, True])
+def test_a_peer_that_sends_at_once_blocks_soon_too(server: StreamServer, goes_down: bool) -> None:
+    server.fault(StopReading())
+    if goes_down:
+        server.down()
+        server.up()
+    with plain_client(server.address) as client:
+        size = 0
+        while more := fill(client):
+            size += more
+        assert 0 < size < 1_000_000
+
+
 def test_reading_stops_in_the_middle(server: StreamServer) -> None:
     fault = server.fault(StopReading(), at=AfterReceived(5))
     with plain_client(server.address) as client:
