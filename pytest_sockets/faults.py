@@ -333,52 +333,45 @@ class RaggedEOF(Effect):
 # -- effects on datagrams
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Drawn(Effect):
+    """An effect that hits some datagrams only."""
+
+    chance: float = 1.0
+    _carriers = DATAGRAM
+
+    def __post_init__(self) -> None:
+        _check_chance(self.chance)
+
+
 @final
 @dataclass(frozen=True, slots=True, repr=False)
-class Drop(Effect):
+class Drop(_Drawn):
     """A datagram is not sent.
 
     Args:
         chance: how likely each is hit, above 0 and at most 1; drawn from the seed of the test.
     """
 
-    chance: float = 1.0
-    _carriers = DATAGRAM
-
-    def __post_init__(self) -> None:
-        _check_chance(self.chance)
-
 
 @final
 @dataclass(frozen=True, slots=True, repr=False)
-class Duplicate(Effect):
+class Duplicate(_Drawn):
     """A datagram is sent twice.
 
     Args:
         chance: how likely each is hit, above 0 and at most 1; drawn from the seed of the test.
     """
 
-    chance: float = 1.0
-    _carriers = DATAGRAM
-
-    def __post_init__(self) -> None:
-        _check_chance(self.chance)
-
 
 @final
 @dataclass(frozen=True, slots=True, repr=False)
-class Reorder(Effect):
+class Reorder(_Drawn):
     """A datagram is sent after the next one to the same address; with none, on lifting.
 
     Args:
         chance: how likely each is hit, above 0 and at most 1; drawn from the seed of the test.
     """
-
-    chance: float = 1.0
-    _carriers = DATAGRAM
-
-    def __post_init__(self) -> None:
-        _check_chance(self.chance)
 
 
 @final

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import NoReturn, TypeVar, cast
+from typing import NoReturn, cast
 
-from pytest_sockets._endpoints import problems, registry
+from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.faces import drive
-from pytest_sockets._endpoints.problems import Problem
+from pytest_sockets._endpoints.problems import Checked, Problem
 from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Lock
@@ -21,8 +21,6 @@ from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.record import Record, merged
 from pytest_sockets._wire.rendering import show_error
 from pytest_sockets._wire.spool import ByteLog, Spool
-
-E = TypeVar("E", bound="Endpoint")
 
 SYNC_TIMEOUT = 30.0
 """Seconds for a hop to the I/O thread: it takes 30 µs idle, 30 ms beside a busy Python thread, and
@@ -71,7 +69,7 @@ class Settings:
 DEFAULTS = Settings()
 
 
-class Endpoint:
+class Endpoint(Checked):
     """Either end of a conversation, recorded.
 
     Leaving it as a context manager closes it and, when the body did not raise, raises problems as
@@ -196,10 +194,8 @@ class Endpoint:
         """What has gone wrong on the endpoint's side so far, oldest first. Does not block."""
         return tuple(problem.error for problem in self._problems)
 
-    def check(self) -> None:
-        """Raise what has gone wrong on the endpoint's side, the oldest first, others as notes."""
-        __tracebackhide__ = True
-        problems.check([self])
+    def _checked(self) -> Sequence[Endpoint]:
+        return (self,)
 
     def _fail(self, error: Exception) -> None:
         """Make an error of our own a problem."""
@@ -345,22 +341,6 @@ class Endpoint:
             signal.abandon()
         if self._over_signal is not None:
             self._over_signal.abandon()
-
-    def __enter__(self: E) -> E:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        __tracebackhide__ = True
-        try:
-            if exc_type is None and (untold := problems.gather([self])):
-                problems.raise_problems(untold)
-        finally:
-            self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"

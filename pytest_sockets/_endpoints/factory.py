@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from pytest_sockets._endpoints import problems
 from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.capabilities import capabilities
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.order import require_order
+from pytest_sockets._endpoints.problems import Checked
 from pytest_sockets._engine.binding import check_family
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._wire.errors import EndpointClosedError, UnsupportedError
@@ -23,7 +22,7 @@ E = TypeVar("E", bound=Endpoint)
 A = TypeVar("A", bound=HeldAddress)
 
 
-class Factory:
+class Factory(Checked):
     """All that `Sockets` has opened, from its first name to its end."""
 
     def __init__(self, settings: Settings | None = None, *, family: str | None = None) -> None:
@@ -108,10 +107,8 @@ class Factory:
             endpoint._sync()
         require_order(self._endpoints, moments)
 
-    def check(self) -> None:
-        """Raise what has gone wrong on any endpoint's side, the oldest first, others as notes."""
-        __tracebackhide__ = True
-        problems.check(self._endpoints)
+    def _checked(self) -> Sequence[Endpoint]:
+        return self._endpoints
 
     def close(self) -> None:
         """Close all endpoints and addresses, the newest first. Idempotent; does not block."""
@@ -123,22 +120,6 @@ class Factory:
                 stack.callback(gate.release)
             for endpoint in self._endpoints:
                 stack.callback(endpoint.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        __tracebackhide__ = True
-        try:
-            if exc_type is None and (untold := problems.gather(self._endpoints)):
-                problems.raise_problems(untold)
-        finally:
-            self.close()
 
     def __repr__(self) -> str:
         return f"<Sockets {len(self._endpoints)} endpoints>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Self
 
 from pytest_sockets._endpoints.faces import drive
 from pytest_sockets._engine.clock import CLOCK
@@ -26,6 +26,39 @@ class Problem(NamedTuple):
     def again(self) -> BaseException:
         """Return the error, to be raised."""
         return self.error.with_traceback(self.traceback)
+
+
+class Checked:
+    """A context manager that closes at its end and, when the body did not raise, tells problems."""
+
+    def _checked(self) -> Collection[Endpoint]:
+        """Return whose problems it tells."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close. Idempotent."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise what has gone wrong on our own side, the oldest first, others as notes."""
+        __tracebackhide__ = True
+        check(self._checked())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True
+        try:
+            if exc_type is None and (untold := gather(self._checked())):
+                raise_problems(untold)
+        finally:
+            self.close()
 
 
 def gather(endpoints: Collection[Endpoint], *, since: int = 0, judge: bool = True) -> list[Problem]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Literal, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
-from pytest_sockets._endpoints import problems
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.placed import Placed
+from pytest_sockets._endpoints.problems import Checked
 from pytest_sockets._wire.events import Address, Event
 from pytest_sockets._wire.record import merged
 
@@ -18,10 +18,8 @@ SHOWN = 8
 REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where what is sent to no address in particular goes."""
 
-T = TypeVar("T", bound="TwoSides")
 
-
-class TwoSides(Placed):
+class TwoSides(Checked, Placed):
     """Two endpoints under one name. Closing either closes both."""
 
     @property
@@ -40,10 +38,8 @@ class TwoSides(Placed):
         found = [problem for endpoint in self.endpoints for problem in endpoint._problems]
         return tuple(problem.error for problem in sorted(found, key=lambda problem: problem.time))
 
-    def check(self) -> None:
-        """Raise what has gone wrong on the proxy's own side, the oldest first, others as notes."""
-        __tracebackhide__ = True
-        problems.check(self.endpoints)
+    def _checked(self) -> Sequence[Endpoint]:
+        return self.endpoints
 
     @property
     def transcript(self) -> tuple[Event, ...]:
@@ -63,22 +59,6 @@ class TwoSides(Placed):
         does the same.
         """
         self.endpoints[0].close()
-
-    def __enter__(self: T) -> T:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        __tracebackhide__ = True
-        try:
-            if exc_type is None and (untold := problems.gather(self.endpoints)):
-                problems.raise_problems(untold)
-        finally:
-            self.close()
 
     def __repr__(self) -> str:
         first, second = self.endpoints
