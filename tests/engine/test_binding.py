@@ -106,9 +106,9 @@ def test_dual_stack_tries_on_where_the_second_family_holds_the_first_ones_port(
         family: int, address: tuple[str, int], kind: int, proto: int, *, given: bool
     ) -> Any:
         port = address[1]
-        if port and len(held) < 3:  # somebody takes it in between
+        if port and len(ports) < 3:  # somebody takes it in between
             held.append(socket.socket(socket.AF_INET6, socket.SOCK_STREAM))
-            held[-1].bind(("::1", port))
+            held[-1].bind(("::1", port))  # raises where somebody really has it: that is one more
             # As a reserved port has it, which is no less held by somebody else.
             held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ports.append(port)
