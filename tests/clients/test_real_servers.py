@@ -192,6 +192,7 @@ def test_postgresql_keeps_every_byte(tcp_proxy: Proxy, postgresql_path: str) -> 
         (Close(), "closed the connection unexpectedly"),
         (HalfClose(), "closed the connection unexpectedly"),
         (Inject(b"?\0\0\0\4"), "unexpected response from server"),
+        (Corrupt(), "unexpected response from server|lost synchronization"),
     ],
 )
 def test_postgresql_tells_what_broke_the_reply(
@@ -202,6 +203,15 @@ def test_postgresql_tells_what_broke_the_reply(
         proxy.fault(effect, at=AfterReceived(b"select 1"))
         with pytest.raises(psycopg.Error, match=says):
             client.execute("select 1")
+
+
+def test_postgresql_tells_that_nobody_reads(tcp_proxy: Proxy, postgresql_path: str) -> None:
+    proxy = tcp_proxy(postgresql_path)
+    proxy.fault(StopReading(), at=AfterReceived(b"select"))
+    # Milliseconds that what was sent may stay unread (tcp(7): TCP_USER_TIMEOUT).
+    with postgresql_client(proxy.host, proxy.port, tcp_user_timeout=300) as client:
+        with pytest.raises(psycopg.OperationalError, match=r"timed out|closed the connection"):
+            client.execute("select %b::bytea", [bytes(4_000_000)], binary=True)
 
 
 def test_postgresql_tells_that_nobody_answers(tcp_proxy: Proxy, postgresql_path: str) -> None:
@@ -273,6 +283,7 @@ BODY = AfterSent(300)  # the head has some 240 bytes
         (Close(), AfterReceived(b"\r\n\r\n"), 52),  # CURLE_GOT_NOTHING
         (Reset(), BODY, 56),  # CURLE_RECV_ERROR
         (Reset(), AfterReceived(b"\r\n\r\n"), 56),
+        (Inject(b"junk\r\n"), None, 1),
     ],
 )
 def test_curl_tells_what_broke_the_reply(
@@ -282,6 +293,19 @@ def test_curl_tells_what_broke_the_reply(
     proxy.fault(effect, at=at)
     done = curl(proxy, "small", "--max-time", "1" if code == 28 else str(LIMIT))
     assert done.returncode == code, done.stderr
+
+
+def test_curl_tells_that_nobody_reads(
+    tcp_proxy: Proxy, nginx_path: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("upload") / "file"
+    file.write_bytes(bytes(4_000_000))
+    proxy = tcp_proxy(nginx_path)
+    proxy.fault(StopReading())
+    done = curl(
+        proxy, "upload", "--max-time", "1", "--header", "Expect:", "--upload-file", str(file)
+    )
+    assert done.returncode == 28, done.stderr
 
 
 @pytest.mark.parametrize("effect", [Slice(50), Throttle(100_000), Delay(0.01)])
