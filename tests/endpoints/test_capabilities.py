@@ -171,8 +171,10 @@ def test_an_unknown_requirement_is_refused_with_those_there_are(
 def test_each_effect_is_told_by_its_name() -> None:
     effects = [
         re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-        for name, value in vars(faults).items()
-        if isinstance(value, type) and issubclass(value, Effect) and value is not Effect
+        for name in faults.__all__
+        if isinstance(value := getattr(faults, name), type)
+        and issubclass(value, Effect)
+        and value is not Effect
     ]
     assert "ragged_eof" in effects
     assert set(effects) <= set(capabilities)
