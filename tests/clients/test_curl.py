@@ -27,9 +27,11 @@ def url(server: StreamServer, scheme: str) -> str:
 def test_telnet_gets_its_bytes_back(any_echo_server: EchoServer) -> None:
     with running(*curl(any_echo_server, url(any_echo_server, "telnet"))) as process:
         tell(process, TEXT)
-        assert heard(process, len(TEXT)) == TEXT
-        # Most versions stay at the end of their input, and look for EOF only after it.
+        # Most versions stay at the end of their input, and look for EOF only after it. With an open
+        # input some go to read from it at times although there is nothing, and hang there: 2 of
+        # 2,500 runs of curl 7.88 on a busy machine.
         hush(process)
+        assert heard(process, len(TEXT)) == TEXT
         any_echo_server.close()
         assert heard(process) == b""
 
