@@ -331,9 +331,13 @@ class Endpoint(Checked):
         registry.leave(self)
         self._stopped()
 
+    def _replace_lock(self) -> None:
+        """Replace a lock that another thread of the parent process may have held."""
+        self._lock = threading.RLock()
+
     def _after_fork(self) -> None:
         """Give up what a forked child inherited: it cannot serve it, and must not keep it open."""
-        self._lock = threading.RLock()
+        self._replace_lock()
         self._forked_from = os.getppid()
         self._closed = True
         self._abandon()

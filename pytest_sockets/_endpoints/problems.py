@@ -120,6 +120,10 @@ def _look(endpoints: Iterable[Endpoint], *, judge: bool) -> list[Problem]:
             drive(endpoint._quiet(), "check")
             if judge:
                 endpoint._judge()
+                if endpoint._problems:
+                    # It wakes scripts and handlers, which raise it too: once they have, it is ours,
+                    # as a traceback belongs to the error and not to who raises it.
+                    drive(endpoint._quiet(), "check")
         except Exception as error:
             failures.append(Problem(CLOCK.stamp(), error, None))
     return failures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from pytest_sockets._endpoints.endpoint import Endpoint
 
 _open: dict[int, Endpoint] = {}
+_closed: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+"""Their records stay readable, also in a forked child, where another thread of the parent may hold
+the lock for ever."""
 observers: list[Callable[[Endpoint], None]] = []
 """The last one is called with each endpoint once it is ready, in the thread that opened it.
 
@@ -28,6 +32,7 @@ def enter(endpoint: Endpoint) -> None:
 def leave(endpoint: Endpoint) -> None:
     """Note that an endpoint has closed."""
     _open.pop(id(endpoint), None)
+    _closed.add(endpoint)
 
 
 def open_endpoints() -> tuple[Endpoint, ...]:
@@ -49,6 +54,8 @@ def _after_fork_in_child() -> None:
     _open.clear()
     for endpoint in inherited:
         endpoint._after_fork()
+    for endpoint in tuple(_closed):
+        endpoint._replace_lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from processes import forked, in_child, run_quietly
+from processes import HANGS, forked, in_child, run_quietly
 from proxied import black_hole
 from pytest_sockets import (
     EchoServer,
@@ -105,6 +105,30 @@ def test_what_had_ended_before_stays_readable_in_the_child(server: TCPServer) ->
         server.assert_received(b"ping")
     server.close()
     assert in_child(lambda: (server.received, len(server.connections))) == (b"ping", 1)
+
+
+def test_a_lock_that_another_thread_holds_does_not_hang_a_reader_in_the_child(
+    server: TCPServer,
+) -> None:
+    with plain_client(server.address) as client:
+        client.sendall(b"ping")
+        server.assert_received(b"ping")
+    server.close()
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with server._lock:
+            is_held.set()
+            may_go.wait(HANGS)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        is_held.wait(HANGS)
+        assert in_child(lambda: server.received) == b"ping"
+    finally:
+        may_go.set()
+        holder.join()
 
 
 def test_new_endpoints_work_in_the_child_and_in_its_child(server: TCPServer) -> None:
