@@ -73,10 +73,11 @@ class SocketsPlugin:
         """Stop listening."""
         registry.observers.remove(self._on_opened)
 
-    def _on_opened(self, endpoint: Endpoint) -> None:
+    def _on_opened(self, endpoint: Endpoint) -> bool:
         if self._item is not None:
             self._item.stash[ATTEMPT].opened.append(endpoint)
         self._config.hook.pytest_sockets_endpoint_opened(item=self._item, endpoint=endpoint)
+        return True
 
     # -- one attempt at one test
 

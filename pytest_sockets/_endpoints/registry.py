@@ -16,8 +16,9 @@ _open: dict[int, Endpoint] = {}
 _closed: weakref.WeakSet[Endpoint] = weakref.WeakSet()
 """Their records stay readable, also in a forked child, where another thread of the parent may hold
 the lock for ever."""
-observers: list[Callable[[Endpoint], None]] = []
-"""The last one is called with each endpoint once it is ready, in the thread that opened it.
+observers: list[Callable[[Endpoint], bool]] = []
+"""Called with each endpoint once it is ready, in the thread that opened it: the last one first,
+until one says that the endpoint is its own.
 
 A run of pytest inside another one in the same process has the endpoints to itself."""
 
@@ -25,8 +26,7 @@ A run of pytest inside another one in the same process has the endpoints to itse
 def enter(endpoint: Endpoint) -> None:
     """Note that an endpoint is open."""
     _open[id(endpoint)] = endpoint
-    for observer in observers[-1:]:
-        observer(endpoint)
+    any(observer(endpoint) for observer in reversed(observers))
 
 
 def leave(endpoint: Endpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from inspect import isawaitable, iscoroutine
@@ -159,6 +160,10 @@ class Sweep:
         raise first
 
 
+_playing: dict[int, Run] = {}
+"""Runs by the thread that each is in: sweeps may go on in several at once."""
+
+
 class Run:
     """One run of a conversation, with fresh endpoints, and with at most one fault."""
 
@@ -178,7 +183,9 @@ class Run:
         __tracebackhide__ = True
         # The endpoints of a run with a fault are this run's to judge, and nobody else's to keep.
         observers = registry.observers
-        keep = self.attempt.opened.append
+        keep = self._keep
+        thread = threading.get_ident()
+        _playing[thread] = self
         if self.place is not None:
             observers.append(keep)
         try:
@@ -189,6 +196,7 @@ class Run:
             explain(error, gather(self._opened(), judge=False))
             raise
         finally:
+            del _playing[thread]
             if self.place is not None:
                 observers.remove(keep)
         problems = gather(self._opened())
@@ -216,6 +224,13 @@ class Run:
     def close(self) -> None:
         """Close its endpoints."""
         self._sockets.close()
+
+    def _keep(self, endpoint: Endpoint) -> bool:
+        """Take an endpoint that was opened meanwhile, but not by another run in its own thread."""
+        if _playing.get(threading.get_ident(), self) is not self:
+            return False
+        self.attempt.opened.append(endpoint)
+        return True
 
     def _opened(self) -> Sequence[Endpoint]:
         return self._sockets.endpoints if self.place is None else self.attempt.opened
