@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, cast
-
-import pytest
+from typing import Any, Protocol
 
 from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.places import Place
@@ -34,23 +32,25 @@ class Subtests(Protocol):
 class ToldSweep(Sweep):
     """A sweep in a test."""
 
-    _failures = (Exception, pytest.fail.Exception)
-
-    def __init__(self, request: pytest.FixtureRequest, sockets: Sockets, attempt: Attempt) -> None:
+    def __init__(
+        self,
+        item: Any,
+        sockets: Sockets,
+        attempt: Attempt,
+        subtests: Subtests | None,
+        failures: tuple[type[BaseException], ...],
+    ) -> None:
         super().__init__(sockets._settings, family=sockets._family)
-        self._item = cast("pytest.Item", cast("Any", request).node)
+        self._failures = failures
+        self._properties: list[tuple[str, object]] = item.user_properties
         self._attempt = attempt
-        self._progress = Progress(request.config)
-        self._subtests: Subtests | None
-        try:
-            self._subtests = request.getfixturevalue("subtests")
-        except pytest.FixtureLookupError:  # pytest 8 has none of its own
-            self._subtests = None
+        self._progress = Progress(item.config)
+        self._subtests = subtests
 
     def _begin(self, runs: int, total: int) -> None:
         if runs < total:
             text = f"{runs:,} of {total:,} runs, spread evenly; most={total} is all"
-            self._item.user_properties.append((PROPERTY, text))
+            self._properties.append((PROPERTY, text))
 
     def _before(self, number: int, runs: int, place: Place) -> None:
         self._progress.show(f"sweep: {number:,} of {runs:,}, {place.fault}")
@@ -78,7 +78,7 @@ class Progress:
     It has no colour and no escape sequence: backspaces take it back.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: Any) -> None:
         self._config = config
         terminal = config.pluginmanager.get_plugin("terminalreporter")
         self._is_on = bool(getattr(terminal, "isatty", False)) and not hasattr(
@@ -126,7 +126,7 @@ class Summary:
     def __init__(self) -> None:
         self._lines: dict[str, None] = {}  # reports of one test repeat it
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def pytest_runtest_logreport(self, report: Any) -> None:
         """Note what a sweep has left out."""
         for name, value in report.user_properties:
             if name == PROPERTY:

@@ -391,7 +391,12 @@ def udp_proxy(_sockets: Sockets) -> Callable[..., UDPProxy]:
 def sweep(request: pytest.FixtureRequest, _sockets: Sockets) -> Sweep:
     """A function that runs a conversation once for each byte that something can go wrong at."""
     item = cast("pytest.Item", cast("Any", request).node)
-    return _sweeping.ToldSweep(request, _sockets, item.stash[ATTEMPT])
+    try:
+        subtests = request.getfixturevalue("subtests")
+    except pytest.FixtureLookupError:  # pytest 8 has none of its own
+        subtests = None
+    failures = (Exception, pytest.fail.Exception)
+    return _sweeping.ToldSweep(item, _sockets, item.stash[ATTEMPT], subtests, failures)
 
 
 @pytest.fixture

@@ -186,23 +186,23 @@ def test_check_tells_it(server: TCPServer) -> None:
 Call = Callable[[Sockets], Any]
 REFUSED: list[tuple[Call, type[Exception], str]] = [
     (
-        lambda sockets: sockets.tcp_server().fault(Reset),  # type: ignore[arg-type]
+        lambda sockets: sockets.tcp_server().fault(Reset),
         TypeError,
         "effect must be one of pytest_sockets.faults, such as Reset(), not <class "
         "'pytest_sockets.faults.Reset'>: write Reset()",
     ),
     (
-        lambda sockets: sockets.tcp_server().fault("reset"),  # type: ignore[arg-type]
+        lambda sockets: sockets.tcp_server().fault("reset"),
         TypeError,
         "effect must be one of pytest_sockets.faults, such as Reset(), not 'reset'",
     ),
     (
-        lambda sockets: sockets.tcp_server().fault(AfterSent(5)),  # type: ignore[arg-type]
+        lambda sockets: sockets.tcp_server().fault(AfterSent(5)),
         TypeError,
         "effect must be one of pytest_sockets.faults, such as Reset(), not AfterSent(5)",
     ),
     (
-        lambda sockets: sockets.tcp_server().fault(Reset(), at=5),  # type: ignore[arg-type]
+        lambda sockets: sockets.tcp_server().fault(Reset(), at=5),
         TypeError,
         "at must be a moment of pytest_sockets.faults, such as AfterSent(5), not 5",
     ),
@@ -257,7 +257,7 @@ REFUSED: list[tuple[Call, type[Exception], str]] = [
         "connection must be at least 0, not -1",
     ),
     (
-        lambda sockets: sockets.tcp_server().fault(Reset(), connection="1"),  # type: ignore[arg-type]
+        lambda sockets: sockets.tcp_server().fault(Reset(), connection="1"),
         TypeError,
         "connection must be a whole number, not str '1'",
     ),
