@@ -1,4 +1,4 @@
-"""The settings and hooks, declared apart from the plugin.
+"""The settings and hooks, declared apart from the plugin, and how settings are read.
 
 With `-p no:sockets` a project's own ini keys, markers and hook functions stay known, so that
 neither `--strict-config` nor `--strict-markers` nor pluggy fails.
@@ -6,13 +6,17 @@ neither `--strict-config` nor `--strict-markers` nor pluggy fails.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import zlib
+from typing import TYPE_CHECKING, Any
 
-from pytest_sockets import hookspecs
+from pytest_sockets import Settings, hookspecs
 
 if TYPE_CHECKING:
     import pytest
 
+FACTOR_VARIABLE = "PYTEST_SOCKETS_TIMEOUT_FACTOR"
+MARKER_ARGUMENTS = ("timeout", "family", "strict")
 REPORTS = ("full", "short", "off")
 MARKER = (
     "sockets(timeout=None, family=None, strict=True): for the socket fixtures of this test: "
@@ -68,3 +72,51 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", MARKER)
+
+
+def settings_of(config: pytest.Config) -> Settings:
+    """Return what the ini file and the environment ask for; ValueError says what is wrong."""
+    values: dict[str, Any] = {}
+    for name in ("timeout", "timeout_factor", "record_limit"):
+        key = f"sockets_{name}"
+        try:
+            if name == "timeout_factor" and FACTOR_VARIABLE in os.environ:
+                key = FACTOR_VARIABLE
+                values[name] = float(os.environ[key])
+            else:
+                values[name] = config.getini(key)
+            Settings(**values)
+        except Exception as error:  # pytest's own, too, of a value that is no number
+            msg = f"{key}: {error}"
+            raise ValueError(msg) from None
+    return Settings(**values)
+
+
+def report_style(config: pytest.Config) -> str:
+    """Return how much of the wire a report shows; ValueError says what is wrong."""
+    style = config.getoption("--sockets-report") or str(config.getini("sockets_report"))
+    if style not in REPORTS:
+        msg = f"sockets_report must be one of {', '.join(REPORTS)}, not {style!r}"
+        raise ValueError(msg)
+    return str(style)
+
+
+def marked(item: pytest.Item) -> dict[str, Any]:
+    """Return the marker's arguments; the closest wins, each by itself."""
+    merged: dict[str, Any] = {}
+    for mark in item.iter_markers("sockets"):
+        unknown = [repr(arg) for arg in mark.args]
+        unknown += [f"{key}=" for key in mark.kwargs if key not in MARKER_ARGUMENTS]
+        if unknown:
+            *first, last = [f"{key}=" for key in MARKER_ARGUMENTS]
+            msg = f"it takes {', '.join(first)} and {last}, not {', '.join(unknown)}"
+            raise TypeError(msg)
+        for key, value in mark.kwargs.items():
+            merged.setdefault(key, value)
+    return merged
+
+
+def seed_of(item: pytest.Item) -> int:
+    """Return the seed of a test's random choices: the one that was asked for, or from its id."""
+    chosen = item.config.getoption("--sockets-seed")
+    return zlib.crc32(item.nodeid.encode()) if chosen is None else int(chosen)

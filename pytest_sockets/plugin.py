@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import zlib
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
@@ -41,8 +39,6 @@ from pytest_sockets._endpoints.problems import explain, raise_problems
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._report import section
 
-FACTOR_VARIABLE = "PYTEST_SOCKETS_TIMEOUT_FACTOR"
-MARKER_ARGUMENTS = ("timeout", "family", "strict")
 E = TypeVar("E", bound=Endpoint | HeldAddress)
 LOOPBACKS = ["127.0.0.1", "::1"]
 
@@ -128,11 +124,11 @@ class SocketsPlugin:
         report = yield
         attempt = item.stash.get(ATTEMPT, None)
         _drop_hint(report)
-        style = _report_style(self._config)
+        style = _settings.report_style(self._config)
         if report.failed and attempt is not None and style != "off":
             endpoints = (attempt.part or attempt).endpoints()
             if endpoints:
-                title = f"sockets: {item.name} (seed {_seed(item)})"
+                title = f"sockets: {item.name} (seed {_settings.seed_of(item)})"
                 content = section.text(endpoints, with_bytes=style == "full")
                 _add_section(report, title, content)
         if call.when == "teardown" and attempt is not None:
@@ -158,8 +154,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings and start listening to endpoints."""
-    config.stash[SETTINGS] = _settings_of(config)
-    _report_style(config)
+    try:
+        config.stash[SETTINGS] = _settings.settings_of(config)
+        _settings.report_style(config)
+    except ValueError as error:
+        raise pytest.UsageError(f"pytest-sockets: {error}") from None
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
     config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
@@ -192,55 +191,6 @@ def _drop_hint(report: pytest.TestReport) -> None:
             link[0].extraline = None
 
 
-# -- settings
-
-
-def _settings_of(config: pytest.Config) -> Settings:
-    """Return what the ini file and the environment ask for."""
-    values: dict[str, Any] = {}
-    for name in ("timeout", "timeout_factor", "record_limit"):
-        key = f"sockets_{name}"
-        try:
-            if name == "timeout_factor" and FACTOR_VARIABLE in os.environ:
-                key = FACTOR_VARIABLE
-                values[name] = float(os.environ[key])
-            else:
-                values[name] = config.getini(key)
-            Settings(**values)
-        except (TypeError, ValueError, pytest.UsageError) as error:
-            raise pytest.UsageError(f"pytest-sockets: {key}: {error}") from None
-    return Settings(**values)
-
-
-def _report_style(config: pytest.Config) -> str:
-    style = config.getoption("--sockets-report") or str(config.getini("sockets_report"))
-    if style not in _settings.REPORTS:
-        styles = ", ".join(_settings.REPORTS)
-        msg = f"pytest-sockets: sockets_report must be one of {styles}, not {style!r}"
-        raise pytest.UsageError(msg)
-    return str(style)
-
-
-def _marked(item: pytest.Item) -> dict[str, Any]:
-    """Return the marker's arguments; the closest wins, each by itself."""
-    merged: dict[str, Any] = {}
-    for mark in item.iter_markers("sockets"):
-        unknown = [repr(arg) for arg in mark.args]
-        unknown += [f"{key}=" for key in mark.kwargs if key not in MARKER_ARGUMENTS]
-        if unknown:
-            *first, last = [f"{key}=" for key in MARKER_ARGUMENTS]
-            msg = f"it takes {', '.join(first)} and {last}, not {', '.join(unknown)}"
-            raise TypeError(msg)
-        for key, value in mark.kwargs.items():
-            merged.setdefault(key, value)
-    return merged
-
-
-def _seed(item: pytest.Item) -> int:
-    chosen = item.config.getoption("--sockets-seed")
-    return zlib.crc32(item.nodeid.encode()) if chosen is None else int(chosen)
-
-
 # -- pytest-socket
 
 
@@ -271,11 +221,11 @@ def _sockets(request: pytest.FixtureRequest) -> Generator[Sockets, None, None]:
     item = cast("pytest.Item", cast("Any", request).node)
     settings = request.config.stash[SETTINGS]
     try:
-        marked = _marked(item)
+        marked = _settings.marked(item)
         if marked.get("timeout") is not None:
             settings = replace(settings, timeout=marked["timeout"])
         strict = marked.get("strict", settings.strict)
-        settings = replace(settings, strict=strict, seed=_seed(item))
+        settings = replace(settings, strict=strict, seed=_settings.seed_of(item))
         sockets = Sockets(settings, family=marked.get("family"))
     except (TypeError, ValueError) as error:
         raise _bad_marker(error) from None
