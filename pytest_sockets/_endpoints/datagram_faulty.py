@@ -14,7 +14,8 @@ from pytest_sockets._engine.stream_faults import words
 from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.record import Record
 from pytest_sockets._wire.rendering import count
-from pytest_sockets.faults import Carrier, Effect, Moment, Unreachable, WrongSource
+from pytest_sockets._wire.values import Carrier
+from pytest_sockets.faults import Effect, Moment, Unreachable, WrongSource
 
 
 class FaultyDatagrams(Faulty):

@@ -10,9 +10,9 @@ from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._wire.errors import MismatchError, UnsupportedError
 from pytest_sockets._wire.framing import count_of, positive
 from pytest_sockets._wire.rendering import count
+from pytest_sockets._wire.values import Carrier
 from pytest_sockets.faults import (
     AtAccept,
-    Carrier,
     Effect,
     Moment,
     Refuse,
