@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import resource
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
@@ -129,6 +130,42 @@ class EchoProtocol(asyncio.Protocol):
         self.transport.write(data)
 
 
+class RelayProtocol(asyncio.Protocol):
+    """One side of the shortest relay that asyncio can do; it records nothing."""
+
+    def __init__(self, upstream: Any = None) -> None:
+        self._upstream = upstream
+        self.other: asyncio.Transport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        if self._upstream is not None:
+            transport.pause_reading()
+            self._connecting = asyncio.ensure_future(self._connect())
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.other, there = await loop.create_connection(RelayProtocol, *self._upstream)
+        there.other = self.transport
+        self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        assert self.other is not None
+        self.other.write(data)
+
+    def pause_writing(self) -> None:
+        assert self.other is not None
+        self.other.pause_reading()
+
+    def resume_writing(self) -> None:
+        assert self.other is not None
+        self.other.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is not None:
+            self.other.close()
+
+
 class RecordingProtocol(asyncio.Protocol):
     """What many suites write by hand: a server whose test looks at a growing buffer."""
 
@@ -170,6 +207,11 @@ def protocol_server(factory: Any) -> Iterator[Any]:
             yield server.sockets[0].getsockname()
         finally:
             asyncio.run_coroutine_threadsafe(stop(), loop).result()
+
+
+def relay(upstream: Any) -> AbstractContextManager[Any]:
+    """Relay to `upstream` in a thread, without a record, and yield the relay's address."""
+    return protocol_server(functools.partial(RelayProtocol, upstream))
 
 
 class _EchoHandler(socketserver.BaseRequestHandler):

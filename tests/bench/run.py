@@ -31,6 +31,8 @@ ROWS: dict[str, Callable[[bool], list[Result]]] = {
         runs.test,
         speed.roundtrip,
         speed.throughput,
+        speed.fault,
+        speed.proxy,
         speed.assertion,
         size.received,
         size.connections,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import peers
 from measure import (
     MIB,
     PLENTY,
     Result,
+    Spread,
     at_least,
     at_most,
     helper,
@@ -22,7 +24,8 @@ from measure import (
     span,
 )
 
-from pytest_sockets import EchoServer, Settings, TCPServer
+from pytest_sockets import EchoServer, Settings, TCPProxy, TCPServer
+from pytest_sockets.faults import AfterReceived, Reset
 
 
 def start(quick: bool) -> list[Result]:
@@ -76,17 +79,7 @@ def roundtrip(quick: bool) -> list[Result]:
         server = stack.enter_context(EchoServer())
         others = (peers.protocol_server(peers.EchoProtocol), peers.threading_server())
         addresses = [server.address, *map(stack.enter_context, others)]
-        cases: list[Callable[[], float]] = []
-        for address in addresses:
-            sock = stack.enter_context(peers.connected(address))
-
-            def turn(sock: socket.socket = sock) -> None:
-                sock.sendall(peers.PAYLOAD)
-                peers.receive(sock, len(peers.PAYLOAD))
-
-            cases.append(per_call(turn, calls))
-        ours, protocol, threaded = in_turns(rounds, *cases)
-        stack.pop_all().close()
+        ours, protocol, threaded = _round_trips(rounds, calls, addresses)
     what = "echo round trip, 64 bytes, recorded"
     return [
         Result(
@@ -105,6 +98,75 @@ def roundtrip(quick: bool) -> list[Result]:
             ours.over(threaded),
         ),
     ]
+
+
+def fault(quick: bool) -> list[Result]:
+    """Send 64 bytes and receive them, while a fault waits for its moment."""
+    calls, rounds = (1000, 3) if quick else (5000, 9)
+    with EchoServer() as faulty, EchoServer() as plain:
+        faulty.fault(Reset(), at=AfterReceived(PLENTY), must_hit=False)
+        ours, without = _round_trips(rounds, calls, [faulty.address, plain.address])
+    return [
+        Result(
+            "echo round trip, 64 bytes, recorded, with a fault that waits for its moment",
+            ours.show(span),
+            "the same without a fault",
+            without.show(span),
+            ours.over(without),
+        )
+    ]
+
+
+def proxy(quick: bool) -> list[Result]:
+    """Send 64 bytes through a proxy and receive them; then many bytes."""
+    calls, rounds = (1000, 3) if quick else (5000, 9)
+    total, few = (48 * MIB, 2) if quick else (200 * MIB, 5)
+    against = "asyncio relay in a thread, not recording"
+    with _relayed(recorded=True) as address, _relayed(recorded=False) as other:
+        ours, bare = _round_trips(rounds, calls, [address, other])
+    many, theirs = in_turns(
+        few,
+        lambda: total / isolated(proxy_seconds, total, True),
+        lambda: total / isolated(proxy_seconds, total, False),
+        warm_up=False,
+    )
+    return [
+        Result(
+            "echo round trip through a proxy, 64 bytes, both sides recorded",
+            ours.show(span),
+            against,
+            bare.show(span),
+            ours.over(bare),
+        ),
+        Result(
+            f"echo of {total // MIB} MiB through a proxy, both sides recorded in memory",
+            many.show(rate),
+            against,
+            theirs.show(rate),
+            many.over(theirs),
+        ),
+    ]
+
+
+def proxy_seconds(total: int, recorded: bool) -> float:
+    """Return the seconds of one echo of `total` bytes through a proxy."""
+    with (
+        _relayed(recorded=recorded) as address,
+        helper(peers.bulk_client, address, total) as client,
+    ):
+        return client.recv()
+
+
+@contextmanager
+def _relayed(*, recorded: bool) -> Iterator[Any]:
+    """Yield the address of a proxy before an echo loop of its own: ours, or a bare one."""
+    with helper(peers.bare_echo_process) as pipe, ExitStack() as stack:
+        upstream = pipe.recv()
+        if recorded:
+            settings = Settings(record_limit=PLENTY)
+            yield stack.enter_context(TCPProxy(upstream, settings=settings)).address
+        else:
+            yield stack.enter_context(peers.relay(upstream))
 
 
 def throughput(quick: bool) -> list[Result]:
@@ -127,6 +189,21 @@ def throughput(quick: bool) -> list[Result]:
             Result(what, ours.show(rate), against, bare.show(rate), ratio, at_least(hold))
         )
     return results
+
+
+def _round_trips(rounds: int, calls: int, addresses: Iterable[Any]) -> list[Spread]:
+    """Measure 64 bytes there and back, over one open connection to each address."""
+    with ExitStack() as stack:
+        cases: list[Callable[[], float]] = []
+        for address in addresses:
+            sock = stack.enter_context(peers.connected(address))
+
+            def turn(sock: socket.socket = sock) -> None:
+                sock.sendall(peers.PAYLOAD)
+                peers.receive(sock, len(peers.PAYLOAD))
+
+            cases.append(per_call(turn, calls))
+        return in_turns(rounds, *cases)
 
 
 def echo_seconds(total: int, limit: int | None) -> float:
