@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeAlias, final
 
@@ -17,6 +18,7 @@ from pytest_sockets._engine.trials import (
     resets,
     tells_of_tcp,
 )
+from pytest_sockets.faults import Effect
 
 Capability: TypeAlias = Literal["exact", "approximate", "no"]
 
@@ -75,6 +77,11 @@ class Capabilities(Mapping[str, Capability]):
 
     def __repr__(self) -> str:
         return f"<Capabilities {dict(self)}>"
+
+
+def name_of(effect: Effect) -> str:
+    """Return the name of what an effect needs: ``half_close`` of `HalfClose`."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(effect).__qualname__).lower()
 
 
 _NOT_DOWN = "a second socket cannot take over the port of a listening one"

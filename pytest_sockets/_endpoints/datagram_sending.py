@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from pytest_sockets._endpoints.datagram_faulty import FaultyDatagrams
 from pytest_sockets._endpoints.endpoint import Settings
+from pytest_sockets._endpoints.faces import verb
 from pytest_sockets._endpoints.passing import as_descriptors
 from pytest_sockets._endpoints.place import Place
 from pytest_sockets._engine.datagrams import DatagramSocket
 from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.stream import Stream
-from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import PeerGoneError, SocketsError, UnsupportedError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.matching import as_bytes
@@ -40,29 +41,34 @@ class DatagramSending(FaultyDatagrams):
         for part in self._sockets:
             part.start()
 
-    def send(self, data: bytes, *, to: Address | None = None) -> None:
-        """Send one datagram; ``b""`` is an empty one. Does not block, whatever a fault does to it.
+    @verb
+    def send(self, data: bytes, *, to: Address | None = None) -> Steps[None]:
+        """Send one datagram; ``b""`` is an empty one. Waits for nobody, whatever a fault does.
 
         Args:
             data: its content.
-            to: where to; `None` means the source of the last datagram received.
+            to: where to; `None` means the source of the last datagram that has come, those that the
+                kernel still holds included.
 
         Raises:
             SocketsError: nobody has sent anything yet, so there is nobody to answer.
             PeerGoneError: the kernel says that nobody is there.
             OSError: it is too long, or the receiver's queue is full.
         """
-        self._send(as_bytes(data, name="data"), to)
+        yield from self._send(as_bytes(data, name="data"), to)
 
-    def send_fds(self, data: bytes, fds: Sequence[int], *, to: Address | None = None) -> None:
+    @verb
+    def send_fds(
+        self, data: bytes, fds: Sequence[int], *, to: Address | None = None
+    ) -> Steps[None]:
         """Send one datagram and open files with it, as `socket.send_fds`; AF_UNIX only.
 
-        The receiver gets descriptors of its own; yours may be closed at once. Does not block.
+        The receiver gets descriptors of its own; yours may be closed at once. Waits for nobody.
 
         Args:
             data: its content; ``b""`` is an empty one.
             fds: 1 to 253 descriptors.
-            to: where to; `None` means the source of the last datagram received.
+            to: where to; `None` means the source of the last datagram that has come, as for `send`.
 
         Raises:
             OSError: one of them is not open, too many files are under way, or as `send`.
@@ -72,13 +78,15 @@ class DatagramSending(FaultyDatagrams):
         """
         content, numbers = as_bytes(data, name="data"), as_descriptors(fds)
         self._descriptors("send_fds")
-        self._send(content, to, numbers)
+        yield from self._send(content, to, numbers)
 
     # -- inside
 
-    def _send(self, content: bytes, to: Address | None, fds: Sequence[int] = ()) -> None:
+    def _send(self, content: bytes, to: Address | None, fds: Sequence[int] = ()) -> Steps[None]:
         if self._closed:
             self._raise_closed()
+        if to is None and not self._is_pair:
+            yield from self._settle()  # whom it answers may have sent just now
         target = self._target(to)
         try:
             self._part_for(target).send(content, target, fds)
@@ -106,7 +114,7 @@ class DatagramSending(FaultyDatagrams):
         )
 
     def _descriptors(self, name: str) -> Descriptors:
-        descriptors = self._sockets[0].descriptors
+        descriptors = self._sockets[0].descriptors if self._sockets else None
         if descriptors is None:
             msg = f"{self.name}: {name} needs AF_UNIX: descriptors do not travel over a network"
             raise UnsupportedError(msg)

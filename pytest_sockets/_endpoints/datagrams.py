@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from pytest_sockets._endpoints.datagram_sending import DatagramSending
 from pytest_sockets._endpoints.faces import Face, Twin, verb
@@ -11,7 +10,7 @@ from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.descriptors import MOST
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
-from pytest_sockets._wire.events import Address, Datagram
+from pytest_sockets._wire.events import Datagram
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.matching import as_expectation, matches, pairing, show_expected
 from pytest_sockets._wire.rendering import count, show, show_address, show_difference
@@ -268,20 +267,14 @@ class DatagramEndpoint(DatagramSending):
 class AsyncDatagramFace(Face):
     """The awaitable verbs of a datagram peer: `peer.aio`."""
 
+    send = Twin(DatagramEndpoint.send)
+    send_fds = Twin(DatagramEndpoint.send_fds)
     expect = Twin(DatagramEndpoint.expect)
     recv_fds = Twin(DatagramEndpoint.recv_fds)
     wait_datagrams = Twin(DatagramEndpoint.wait_datagrams)
     assert_datagrams = Twin(DatagramEndpoint.assert_datagrams)
     assert_received = Twin(DatagramEndpoint.assert_received)
     assert_nothing_received = Twin(DatagramEndpoint.assert_nothing_received)
-
-    async def send(self, data: bytes, *, to: Address | None = None) -> None:
-        """Do what `DatagramEndpoint.send` does, which never waits."""
-        cast("DatagramEndpoint", self._owner).send(data, to=to)
-
-    async def send_fds(self, data: bytes, fds: Sequence[int], *, to: Address | None = None) -> None:
-        """Do what `DatagramEndpoint.send_fds` does, which never waits."""
-        cast("DatagramEndpoint", self._owner).send_fds(data, fds, to=to)
 
 
 def _difference(expected: Any, actual: bytes) -> str:

@@ -80,6 +80,8 @@ class Endpoint(Checked):
     """Its name where it was given none."""
     _accepts = False
     """Whether it can have several connections."""
+    _listens = False
+    """Whether it accepts them, and so can refuse."""
 
     def __init__(self, *, name: str | None, settings: Settings | None) -> None:
         self.name = name or self.kind
@@ -234,6 +236,11 @@ class Endpoint(Checked):
     def _leftovers(self) -> list[MismatchError]:
         """Return what is wrong if nothing more happens, with the lock held."""
         return []
+
+    @property
+    def _has_handlers(self) -> bool:
+        """Whether it runs code of the user's in threads, which may use other endpoints."""
+        return False
 
     def _quiet(self) -> Steps[None]:
         """Wait, for a limited time, until nothing of ours is at work any more."""

@@ -111,7 +111,10 @@ class Factory(Checked):
         return self._endpoints
 
     def close(self) -> None:
-        """Close all endpoints and addresses, the newest first. Idempotent; does not block."""
+        """Close all endpoints and addresses, the newest first. Idempotent.
+
+        Waits for no peer; a server waits for its handlers, as its own `close` says.
+        """
         self._is_closed = True
         with ExitStack() as stack:  # one that fails to close does not keep the others open
             for address in self._addresses:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._engine.stream_faults import words
 from pytest_sockets._engine.waiting import Signal, Steps
-from pytest_sockets._wire.errors import WaitTimeout
+from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.framing import positive
 from pytest_sockets._wire.rendering import count
 from pytest_sockets.faults import Effect, Moment
@@ -78,9 +78,13 @@ class Fault:
 
         Raises:
             WaitTimeout: it had acted less often by the deadline.
+            MismatchError: it has been lifted, so it will not act any more.
             EndpointClosedError: the endpoint was closed before.
+            ValueError: it never acts so often: `times` is less, or the kernel has it in our place
+                and tells nobody.
         """
         wanted = positive(n, name="n")
+        self._check_countable(wanted)
         endpoint = self._endpoint
         deadline = endpoint._deadline(timeout)
         late = False
@@ -91,12 +95,13 @@ class Fault:
             endpoint._raise_problem()
             if endpoint.is_closed:
                 endpoint._raise_closed()
+            hits = count(self._hits, "hit")
+            what = f"{count(wanted, 'hit')} of the fault {self._words}"
+            if self._is_lifted:
+                msg = f"{endpoint.name}: expected {what}, which was lifted after {hits}"
+                raise MismatchError(msg)
             if late:
-                hits = count(self._hits, "hit")
-                msg = (
-                    f"{endpoint.name}: waited {deadline} for {count(wanted, 'hit')} of the fault "
-                    f"{self._words}, {hits} so far"
-                )
+                msg = f"{endpoint.name}: waited {deadline} for {what}, {hits} so far"
                 raise WaitTimeout(msg)
             late = yield from endpoint._waited(deadline, (self._hit, wanted), (endpoint._over(), 1))
 
@@ -105,6 +110,7 @@ class Fault:
         with self._endpoint._lock:
             if not self._is_lifted:
                 self._is_lifted = True
+                self._hit.finish()
                 self._on_lift(self)
 
     @property
@@ -121,9 +127,8 @@ class Fault:
 
     def __repr__(self) -> str:
         state = "lifted" if self.is_lifted else "active"
-        return (
-            f"<Fault {self._words} of {self._endpoint.name}, {count(self._hits, 'hit')}, {state}>"
-        )
+        hits = "" if self.effect._is_unseen else f", {count(self._hits, 'hit')}"
+        return f"<Fault {self._words} of {self._endpoint.name}{hits}, {state}>"
 
     # -- what streams ask, with the endpoint's lock held
 
@@ -142,14 +147,32 @@ class Fault:
 
     # -- inside
 
+    def _check_countable(self, wanted: int) -> None:
+        if self.effect._is_unseen:
+            msg = (
+                f"the hits of {self.effect!r} cannot be waited for: it is the kernel's answer, "
+                "which tells nobody how often it gave it"
+            )
+            raise ValueError(msg)
+        if self.times is not None and wanted > self.times:
+            msg = f"n={wanted} cannot be: the fault {self._words} has times={self.times}"
+            raise ValueError(msg)
+
     @property
     def _words(self) -> str:
         """How it was asked for."""
         scope = "" if self.connection is None else f" on connection {self.connection}"
         return words(self.effect, self.moment) + scope
 
+    @property
+    def _told(self) -> str:
+        """What it is, and how often it has acted, as far as that can be known."""
+        hits = "" if self.effect._is_unseen else f": {count(self._hits, 'hit')}"
+        return self._words + hits
+
     def _concerns(self, index: int) -> bool:
-        return self.connection is None or self.connection == index
+        """Whether it acts on a connection; the kernel has nothing left of it for us to do."""
+        return not self.effect._is_unseen and self.connection in (None, index)
 
 
 class AsyncFaultFace(Face):

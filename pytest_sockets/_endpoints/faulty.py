@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pytest_sockets._endpoints.capabilities import capabilities, name_of
 from pytest_sockets._endpoints.endpoint import Endpoint
 from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._wire.errors import MismatchError, UnsupportedError
 from pytest_sockets._wire.framing import count_of, positive
 from pytest_sockets._wire.rendering import count
 from pytest_sockets._wire.values import Carrier
-from pytest_sockets.faults import (
-    AtAccept,
-    Effect,
-    Moment,
-    Refuse,
-    Unreachable,
-)
+from pytest_sockets.faults import AtAccept, AtEOF, Effect, Moment, Refuse
 
 if TYPE_CHECKING:
     from pytest_sockets._engine.stream import Stream
@@ -119,18 +114,25 @@ class Faulty(Endpoint):
         if at is not None and not isinstance(at, Moment):
             msg = f"at must be a moment of pytest_sockets.faults, such as AfterSent(5), not {at!r}"
             raise TypeError(msg)
-        if effect._needs == "TLS":
+        if effect._needs_tls:
             msg = f"{effect!r} needs TLS, which {self.name} does not speak"
+            raise UnsupportedError(msg)
+        name = name_of(effect)
+        if capabilities[name] == "no":
+            msg = f"{self.name} cannot have {effect!r}: {capabilities.why_not(name)}"
             raise UnsupportedError(msg)
         for value in (effect, at):
             if value is not None and self._carrier not in value._carriers:
                 others = "datagrams" if self._carrier == "stream" else "streams"
                 msg = f"{self.name} cannot have {value!r}: that is for {others}"
                 raise ValueError(msg)
-        if at is not None and at._is_of_accepting and not self._accepts:
+        if at is not None and at._is_of_accepting and not self._listens:
             msg = f"{self.name} accepts no connections, so it cannot have {at!r}: leave out at="
             raise ValueError(msg)
-        if isinstance(effect, (Refuse, Unreachable)):
+        if effect._is_on_receiving and isinstance(at, AtEOF):
+            msg = f"{effect!r} at {at!r} contradicts itself: nothing comes after EOF; leave out at="
+            raise ValueError(msg)
+        if effect._is_unseen:
             self._check_unseen(effect, at, connection, times)
         if connection is not None:
             if self._carrier == "datagram":
@@ -147,8 +149,8 @@ class Faulty(Endpoint):
         self, effect: Effect, at: Moment | None, connection: object, times: object
     ) -> None:
         """Refuse what cannot be had of an effect that the kernel has in our place, unseen."""
-        if isinstance(effect, Refuse) and not self._accepts:
-            msg = f"{self.name} accepts no connections, so it cannot refuse one"
+        if isinstance(effect, Refuse) and not self._listens:
+            msg = f"{self.name} accepts no connections, so it cannot refuse one with {effect!r}"
             raise ValueError(msg)
         of_streams = self._carrier == "stream"
         if at is not None and not isinstance(at, AtAccept):
@@ -171,9 +173,7 @@ class Faulty(Endpoint):
         missed = [
             fault
             for fault in self._faults
-            if fault.must_hit
-            and not fault._hits
-            and not isinstance(fault.effect, (Refuse, Unreachable))
+            if fault.must_hit and not fault._hits and not fault.effect._is_unseen
         ]
         return [
             *super()._leftovers(),
@@ -206,5 +206,5 @@ class Faulty(Endpoint):
     def _notes(self) -> list[str]:
         return [
             *super()._notes(),
-            *(f"{fault._words}: {count(fault._hits, 'hit')}" for fault in self._faults),
+            *(fault._told for fault in self._faults),
         ]

@@ -123,15 +123,15 @@ class Handlers:
     def quiet(self, deadline: Deadline) -> Steps[bool]:
         """Wait until no handler does anything but wait.
 
-        Returns whether one had to be waited for and now waits, so that another look is due.
+        Returns whether one was at work and now waits, so that another look is due.
         """
         waited = False
         for worker in tuple(self._workers):
             while not worker.is_resting:
+                waited = True
                 level = worker.rests.level
                 if worker.is_resting:
                     break
-                waited = True
                 if not (yield Wait(deadline, (worker.rests, level + 1))):
                     return False  # it is busy with something of its own, perhaps for ever
         return waited

@@ -70,7 +70,8 @@ class Outages(Endpoint):
             self._require_open()
             if self.is_down:
                 self._refuse(DOWN, on=False)
-                self._tell("note", "up: accepts connections")
+                still = f"still refuses connections, by {', '.join(self._refusals)}"
+                self._tell("note", f"up: {still if self._refusals else 'accepts connections'}")
 
     @property
     def is_down(self) -> bool:
@@ -97,7 +98,8 @@ class Outages(Endpoint):
     def _stop_listening(self) -> None:
         rebind = self._place_.rebind
         if rebind is None:
-            msg = f"{self.name} at {self._place()} cannot go down: TCP and AF_UNIX servers can"
+            where = f"{self.name} at {self._place()}"
+            msg = f"{where} cannot refuse connections: TCP and AF_UNIX servers can"
             raise UnsupportedError(msg)
         try:
             for listener in self._listeners:

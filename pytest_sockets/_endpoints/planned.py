@@ -157,6 +157,10 @@ class Planned(Endpoint):
         if self._plans is not None:
             yield from self._plans.quiet()
 
+    @property
+    def _has_handlers(self) -> bool:
+        return self._plans is not None and self._plans.has_handlers
+
     def _stopped(self) -> None:
         if self._plans is not None:
             self._plans.end()

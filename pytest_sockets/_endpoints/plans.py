@@ -136,6 +136,11 @@ class Plans:
             if conn._driven_by is None and not conn._is_used and conn._broken_by is None
         ]
 
+    @property
+    def has_handlers(self) -> bool:
+        """Whether code of the user's serves connections."""
+        return self._handlers is not None
+
     def quiet(self) -> Steps[None]:
         """Wait until no handler is at work, for as long as a wait of the server takes."""
         if self._handlers is None:

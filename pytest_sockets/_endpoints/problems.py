@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Self
 
@@ -112,21 +112,33 @@ def explain(error: BaseException, problems: Sequence[Problem]) -> None:
         chain[-1].__cause__ = problems[0].again()
 
 
-def _look(endpoints: Iterable[Endpoint], *, judge: bool) -> list[Problem]:
+def _look(endpoints: Collection[Endpoint], *, judge: bool) -> list[Problem]:
     """Bring records and problems up to date; that this cannot be done is a problem too."""
-    failures: list[Problem] = []
-    for endpoint in endpoints:
-        try:
-            drive(endpoint._quiet(), "check")
-            if judge:
-                endpoint._judge()
-                if endpoint._problems:
-                    # It wakes scripts and handlers, which raise it too: once they have, it is ours,
-                    # as a traceback belongs to the error and not to who raises it.
-                    drive(endpoint._quiet(), "check")
-        except Exception as error:
-            failures.append(Problem(CLOCK.stamp(), error, None))
-    return failures
+    failures: dict[Endpoint, Problem] = {}
+
+    def attempt(endpoint: Endpoint, action: Callable[[], object]) -> None:
+        if endpoint not in failures:
+            try:
+                action()
+            except Exception as error:
+                failures[endpoint] = Problem(CLOCK.stamp(), error, None)
+
+    def quiet(endpoint: Endpoint) -> None:
+        attempt(endpoint, lambda: drive(endpoint._quiet(), "check"))
+
+    # A handler that was at work may have called another endpoint, whose handler is at work now.
+    handled = sum(endpoint._has_handlers for endpoint in endpoints)
+    for _ in range(1 if len(endpoints) == 1 else 1 + handled):
+        for endpoint in endpoints:
+            quiet(endpoint)
+    if judge:
+        for endpoint in endpoints:
+            attempt(endpoint, endpoint._judge)
+            if endpoint._problems:
+                # It wakes scripts and handlers, which raise it too: once they have, it is ours, as
+                # a traceback belongs to the error and not to who raises it.
+                quiet(endpoint)
+    return list(failures.values())
 
 
 def _time(problem: Problem) -> int:

@@ -244,8 +244,11 @@ class AsyncProxyFace(Face):
 
 def _resolved(upstream: Any) -> tuple[Address, Sequence[tuple[int, Any]]]:
     """Return a real server's address, and what it may mean to the kernel."""
-    if isinstance(upstream, DatagramEndpoint) or (
-        isinstance(upstream, Endpoint) and not isinstance(upstream, Placed)
+    is_placed = isinstance(upstream, Placed)
+    if (
+        isinstance(upstream, DatagramEndpoint)
+        or (is_placed and upstream._place_.protocol == "udp")
+        or (isinstance(upstream, Endpoint) and not is_placed)
     ):
         msg = f"upstream must be a server that accepts connections, not {upstream!r}"
         raise TypeError(msg)

@@ -17,10 +17,10 @@ from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._endpoints.streams import StreamEndpoint
 from pytest_sockets._endpoints.two_sides import is_same
 from pytest_sockets._engine.binding import plain
-from pytest_sockets._engine.clock import CLOCK, Deadline
+from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.connecting import Connector
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.parties import Driver, Lock
+from pytest_sockets._engine.parties import Lock
 from pytest_sockets._engine.shells import run_async
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.tasks import Tasks
@@ -105,8 +105,12 @@ class ClientSide(StreamServer):
         )
         raise SocketsError(msg)
 
-    def _driver_of(self, stream: Stream) -> Driver | None:
-        return Opening(self, self._connections[-1])
+    def _drive(self, conn: Connection) -> None:
+        # Before the faults: a client that is told EOF at once may still ask something.
+        opening = Opening(self, conn)
+        conn._stream.driver = opening
+        conn._driven_by = Driven(opening.title)
+        self._meet(conn._stream, conn.index)
 
     def _stop(self) -> None:
         for opening in tuple(self.opening):
@@ -207,4 +211,4 @@ class Opening(Relay):
 
 
 def _settled(side: ClientSide) -> Steps[None]:
-    yield side._engine.settled(Deadline(side.settings.timeout))
+    yield side._engine.settled(side.settings.deadline(None))

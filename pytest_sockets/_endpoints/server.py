@@ -5,19 +5,16 @@ from __future__ import annotations
 import _socket
 import os
 import socket
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
-from pytest_sockets._endpoints.behaviours import Behaviour
 from pytest_sockets._endpoints.connection import Connection
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import Twin, verb
 from pytest_sockets._endpoints.fault import Fault
-from pytest_sockets._endpoints.handlers import Handler
 from pytest_sockets._endpoints.outages import Outages
 from pytest_sockets._endpoints.place import Place, place_for
 from pytest_sockets._endpoints.placed import Placed
 from pytest_sockets._endpoints.planned import Planned
-from pytest_sockets._endpoints.plans import Plans
 from pytest_sockets._endpoints.stream_view import Driven
 from pytest_sockets._endpoints.streams import AsyncStreamFace, StreamEndpoint
 from pytest_sockets._engine.binding import plain
@@ -29,8 +26,6 @@ from pytest_sockets._wire.errors import WaitTimeout
 from pytest_sockets._wire.framing import Framing, framing_of
 from pytest_sockets._wire.rendering import count
 from pytest_sockets.faults import Refuse, StopReading
-
-H = TypeVar("H", bound=Handler)
 
 
 class StreamServer(Placed, Planned, Outages, StreamEndpoint):
@@ -67,7 +62,7 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
     """
 
     kind = "stream_server"
-    _behaviour: ClassVar[Behaviour | None] = None
+    _listens = True
 
     def __init__(
         self,
@@ -90,7 +85,6 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
             family, host, port, path, type, proto, address, abstract=abstract
         )
         self._taken = 0
-        self._plans: Plans | None = None
         self._listeners = [
             Listener(self, self._engine, sock, self._on_accept) for sock in self._place_.sockets
         ]
@@ -145,17 +139,20 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
         if self._problems:
             stream.reset()
             return
-        self._meet(stream, conn.index)
-        if not stream.can_send:  # a fault has ended it: a plan is for one that can be talked to
-            stream.start()
-            return
-        if self._plans is None or not self._plans.drive(conn):
-            driver = stream.driver = self._driver_of(stream)
-            if driver is not None:
-                conn._driven_by = Driven(driver.title)
+        self._drive(conn)
         stream.start()
         if stream.driver is not None:
             stream.driver.on_open(stream)
+
+    def _drive(self, conn: Connection) -> None:
+        """Have faults, and then a plan or the behaviour, act on a new connection."""
+        self._meet(conn._stream, conn.index)
+        if not conn._stream.can_send:  # it has been ended: a plan is for one that can be talked to
+            return
+        if self._plans is None or not self._plans.drive(conn):
+            driver = conn._stream.driver = self._driver_of(conn._stream)
+            if driver is not None:
+                conn._driven_by = Driven(driver.title)
 
     def _begin(self, fault: Fault) -> None:
         super()._begin(fault)
@@ -203,7 +200,8 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
 
     def _summary(self) -> str:
         text = super()._summary()
-        return f"{text}, down" if self.is_down else text
+        how = ", down" if self.is_down else ", refusing" if self._refusals else ""
+        return text + how
 
 
 class AsyncServerFace(AsyncStreamFace):

@@ -49,7 +49,8 @@ class SingleStream(Faulty):
         self._text = f"to {show_address(peer)}" if peer else "connected pair"
         record = self._new_record(0)
         record.mark(CLOCK.stamp(), "connected", peer=peer)
-        self._stream = Stream(self, self._engine, sock, record, peer, self.settings.timeout)
+        patience = self._deadline(None).timeout
+        self._stream = Stream(self, self._engine, sock, record, peer, patience)
         self._connection = Connection(self, self._stream, 0)
         self._stream.start()
         self._opened()

@@ -176,7 +176,7 @@ class StreamEndpoint(Faulty):
         """Take in a connected socket, which is not read from yet. With the lock held."""
         record = self._new_record(index)
         record.mark(CLOCK.stamp(), how, peer=peer)
-        stream = Stream(self, self._engine, sock, record, peer, self.settings.timeout)
+        stream = Stream(self, self._engine, sock, record, peer, self._deadline(None).timeout)
         conn = Connection(self, stream, index)
         # Those that are opened may be there in another order than the one they were begun in.
         at = bisect.bisect(self._connections, index, key=attrgetter("index"))
@@ -248,9 +248,8 @@ class StreamEndpoint(Faulty):
             stream.abandon()
 
     def _summary(self) -> str:
-        ends = [conn._why_over("received") for conn in self._connections]
-        text = count(len(ends), "connection")
-        if len(ends) == 1:
+        text = count(len(self._connections), "connection")
+        if len(self._connections) == 1:
             kinds = self._streams[0].record.kinds
             how = {
                 "peer_reset": "reset by peer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import socket
+from collections.abc import Sequence
 from typing import NoReturn
 
 from pytest_sockets._endpoints.datagram_peer import UDPPeer
@@ -15,7 +16,7 @@ from pytest_sockets._engine.binding import FAMILIES, new_socket
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.datagrams import DatagramSocket
 from pytest_sockets._engine.parties import Lock
-from pytest_sockets._engine.waiting import Signal
+from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import SocketsError, UnsupportedError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.rendering import count, show_address
@@ -46,11 +47,10 @@ class UpstreamSide(DatagramEndpoint):
         if part is not None:
             _pass_on(self, part, data, self._address)
 
-    def send(self, data: bytes, *, to: Address | None = None) -> NoReturn:
-        """Refuse: the proxy sends here what its clients have sent."""
-        _refuse_to_send(self)
-
     # -- inside
+
+    def _send(self, content: bytes, to: Address | None, fds: Sequence[int] = ()) -> Steps[None]:
+        _refuse_to_send(self)
 
     def _open_for(self, client: Address) -> DatagramSocket | None:
         sock = new_socket(self._family, socket.SOCK_DGRAM)
@@ -128,11 +128,10 @@ class ClientSide(UDPPeer):
         """Send a datagram of the upstream to a client. In the I/O thread, with the lock held."""
         _pass_on(self, self._part_for(client), data, client)
 
-    def send(self, data: bytes, *, to: Address | None = None) -> NoReturn:
-        """Refuse: the proxy sends here what the upstream has sent."""
-        _refuse_to_send(self)
-
     # -- inside
+
+    def _send(self, content: bytes, to: Address | None, fds: Sequence[int] = ()) -> Steps[None]:
+        _refuse_to_send(self)
 
     def _new_lock(self) -> Lock:
         # What comes on a socket of one side is sent on one of the other's, in one go. With a lock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from pytest_sockets._wire.framing import amount_of, count_of, positive
+from pytest_sockets._wire.framing import above_zero, count_of, positive
 from pytest_sockets._wire.matching import as_bytes
 from pytest_sockets._wire.values import DATAGRAM, STREAM, Carrier, Value
 
@@ -16,7 +16,8 @@ class Effect(Value):
     __slots__ = ()
     _carriers: ClassVar[frozenset[Carrier]] = STREAM
     _is_breaking: ClassVar[bool] = True  # whether what the plan of a connection misses is its doing
-    _needs: ClassVar[str] = ""  # what an endpoint must have
+    _needs_tls: ClassVar[bool] = False
+    _is_unseen: ClassVar[bool] = False  # whether the kernel has it in our place, and tells nobody
     _is_on_receiving: ClassVar[bool] = False  # whether it acts on what the endpoint receives
 
 
@@ -32,7 +33,7 @@ class Refuse(Effect):
     `times=` nor `connection=` can be had. To fail a number of clients: `Reset` at `AtAccept`.
     """
 
-    _needs = "a listener"
+    _is_unseen = True
 
 
 @final
@@ -101,9 +102,8 @@ class Throttle(Effect):
     _is_breaking = False
 
     def __post_init__(self) -> None:
-        if not amount_of(self.rate, name="rate", unit="bytes per second"):
-            msg = "rate must be above 0: Stall() is for sending nothing"
-            raise ValueError(msg)
+        hint = "Stall() is for sending nothing"
+        above_zero(self.rate, name="rate", unit="bytes per second", hint=hint)
 
 
 @final
@@ -120,9 +120,7 @@ class Delay(Effect):
     _is_breaking = False
 
     def __post_init__(self) -> None:
-        if not amount_of(self.seconds, name="seconds", unit="seconds"):
-            msg = "seconds must be above 0: a delay of 0 is none"
-            raise ValueError(msg)
+        above_zero(self.seconds, name="seconds", unit="seconds", hint="a delay of 0 is none")
 
 
 @final
@@ -167,7 +165,7 @@ class Inject(Effect):
 class FailHandshake(Effect):
     """The TLS handshake fails."""
 
-    _needs = "TLS"
+    _needs_tls = True
 
 
 @final
@@ -175,7 +173,7 @@ class FailHandshake(Effect):
 class RaggedEOF(Effect):
     """The connection ends without TLS's own closing (close_notify)."""
 
-    _needs = "TLS"
+    _needs_tls = True
 
 
 # -- effects on datagrams
@@ -256,6 +254,7 @@ class Unreachable(Effect):
     """
 
     _carriers = DATAGRAM
+    _is_unseen = True
 
 
 def _check_chance(chance: object) -> None:

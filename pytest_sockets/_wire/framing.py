@@ -267,13 +267,26 @@ def count_of(value: object, *, name: str) -> int:
 
 def amount_of(value: object, *, name: str, unit: str) -> float:
     """Return a number of some unit, 0 or more, or say what is wrong with it."""
+    return _number_of(value, name, unit, "0 or more")
+
+
+def _number_of(value: object, name: str, unit: str, least: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         msg = f"{name} must be a number of {unit}, not {type(value).__name__} {value!r}"
         raise TypeError(msg)
     if not 0 <= value <= sys.float_info.max:  # nan is neither; an int can be larger than any float
-        msg = f"{name} must be a number of {unit}, 0 or more and finite, not {value!r}"
+        msg = f"{name} must be a number of {unit}, {least} and finite, not {value!r}"
         raise ValueError(msg)
     return float(value)
+
+
+def above_zero(value: object, *, name: str, unit: str, hint: str) -> float:
+    """Return a number of some unit, above 0, or say what is wrong with it."""
+    amount = _number_of(value, name, unit, "above 0")
+    if not amount:
+        msg = f"{name} must be above 0: {hint}"
+        raise ValueError(msg)
+    return amount
 
 
 def _whole(value: object, least: int, name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, cast, final
 
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.matching import as_bytes
@@ -56,6 +56,9 @@ class AfterReceived(Moment):
                 msg = "AfterReceived(b'') is true from the beginning: give bytes, or a number"
                 raise ValueError(msg)
             object.__setattr__(self, "what", what)
+        elif not isinstance(cast("object", self.what), int):
+            msg = f"what must be a number of bytes, or bytes, not {self.what!r}"
+            raise TypeError(msg)
         else:
             count_of(self.what, name="what")
 

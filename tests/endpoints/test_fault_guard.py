@@ -13,6 +13,7 @@ from pytest_sockets import (
     Sockets,
     TCPServer,
     UnsupportedError,
+    capabilities,
 )
 from pytest_sockets.faults import (
     AfterReceived,
@@ -23,6 +24,7 @@ from pytest_sockets.faults import (
     Corrupt,
     Drop,
     Duplicate,
+    Effect,
     FailHandshake,
     Inject,
     OnFirstByte,
@@ -32,11 +34,12 @@ from pytest_sockets.faults import (
     Reset,
     Slice,
     Stall,
+    StopReading,
     Truncate,
     Unreachable,
     WrongSource,
 )
-from stream_ends import plain_client
+from stream_ends import FOREVER, Background, plain_client
 from told import told
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("unwatched")]
@@ -234,6 +237,24 @@ REFUSED: list[tuple[Call, type[Exception], str]] = [
         ValueError,
         "tcp_socket_pair accepts no connections, so it cannot refuse one",
     ),
+    *(
+        (
+            lambda sockets, effect=effect, at=at: sockets.tcp_proxy(("127.0.0.1", 1)).fault(
+                effect, at=at, direction="request"
+            ),
+            ValueError,
+            f"tcp_proxy upstream accepts no connections, so it cannot {text}",
+        )
+        for effect, at, text in (
+            (Refuse(), None, "refuse one with Refuse()"),
+            (Reset(), AtAccept(), "have AtAccept(): leave out at="),
+        )
+    ),
+    (
+        lambda sockets: sockets.tcp_server().fault(StopReading(), at=AtEOF()),
+        ValueError,
+        "StopReading() at AtEOF() contradicts itself: nothing comes after EOF; leave out at=",
+    ),
     (
         lambda sockets: sockets.tcp_server().fault(Refuse(), at=AfterSent(5)),
         ValueError,
@@ -305,6 +326,51 @@ def test_a_closed_endpoint_has_no_faults(server: TCPServer) -> None:
 def test_a_seed_is_a_whole_number() -> None:
     with pytest.raises(TypeError, match=r"seed must be a whole number, not '1'"):
         Settings(seed="1")  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("effect", "name"),
+    [(Reset(), "reset"), (Refuse(), "refuse"), (StopReading(), "stop_reading")],
+    ids=repr,
+)
+def test_what_the_machine_cannot_is_refused(
+    server: TCPServer, monkeypatch: pytest.MonkeyPatch, effect: Effect, name: str
+) -> None:
+    monkeypatch.setitem(capabilities._tests, name, lambda: "no")  # type: ignore[arg-type]  # a dict
+    with pytest.raises(UnsupportedError) as caught:
+        server.fault(effect)
+    why = f"this machine cannot do {name!r}"
+    assert str(caught.value).startswith(f"tcp_server cannot have {effect!r}: {why}")
+
+
+# -- waiting
+
+
+def test_a_wait_ends_with_what_it_waits_for(server: TCPServer) -> None:
+    fault = server.fault(Stall(), at=OnFirstByte(), connection=1, must_hit=False)
+    with Background() as pool:
+        waiting = pool.submit(fault.wait_hit, timeout=FOREVER)
+        fault.lift()
+        with pytest.raises(MismatchError) as caught:
+            waiting.result()
+    assert str(caught.value) == (
+        "tcp_server: expected 1 hit of the fault Stall() at OnFirstByte() on connection 1, "
+        "which was lifted after 0 hits"
+    )
+
+
+def test_hits_before_the_lifting_are_enough(server: TCPServer) -> None:
+    with server.fault(Stall(), times=2) as fault, plain_client(server.address):
+        fault.wait_hit()
+    fault.wait_hit()
+    with pytest.raises(MismatchError, match=r"which was lifted after 1 hit$"):
+        fault.wait_hit(2)
+
+
+def test_more_hits_than_there_can_be_are_refused(server: TCPServer) -> None:
+    fault = server.fault(Stall(), times=2, must_hit=False)
+    with pytest.raises(ValueError, match=r"^n=3 cannot be: the fault Stall\(\) has times=2$"):
+        fault.wait_hit(3)
 
 
 # -- the report

@@ -1,8 +1,16 @@
-"""Where a problem is put in the chain of a failure: where a traceback shows it, and once."""
+"""When problems are looked for, and where one is put in the chain of a failure."""
 
 from __future__ import annotations
 
-from pytest_sockets._endpoints.problems import Problem, explain
+import functools
+import threading
+
+import pytest
+
+from pytest_sockets import Connection, Sockets, TCPServer
+from pytest_sockets._endpoints.problems import Problem, explain, gather
+from pytest_sockets._engine.waiting import Steps
+from stream_ends import PATIENCE, plain_client
 
 FIRST, SECOND = RuntimeError("first"), RuntimeError("second")
 
@@ -42,3 +50,43 @@ def test_an_error_that_is_explained_twice_is_noted_once() -> None:
     explain(error, found)
     assert error.__cause__ is FIRST
     assert FIRST.__notes__ == ["also: second"]
+
+
+@pytest.mark.parametrize("backend_first", [False, True])
+def test_what_one_calls_while_it_comes_to_rest_is_waited_for(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, backend_first: bool
+) -> None:
+    if backend_first:
+        backend, front = sockets.tcp_server(), sockets.tcp_server()
+    else:
+        front, backend = sockets.tcp_server(), sockets.tcp_server()
+    is_looked_for, is_called, is_looked_for_again = (threading.Event() for _ in range(3))
+    late = ValueError("late")
+
+    @front.serve
+    def ask(conn: Connection) -> None:
+        conn.expect(b"go")
+        assert is_looked_for.wait(PATIENCE)
+        with plain_client(backend.address) as sock:
+            sock.sendall(b"hi")
+            assert is_called.wait(PATIENCE)
+
+    @backend.serve
+    def answer(conn: Connection) -> None:
+        conn.expect(b"hi")
+        is_called.set()
+        assert is_looked_for_again.wait(PATIENCE)
+        raise late
+
+    def quiet(server: TCPServer) -> Steps[None]:
+        if server is front:
+            is_looked_for.set()
+        elif is_called.is_set():
+            is_looked_for_again.set()
+        yield from TCPServer._quiet(server)
+
+    for server in (front, backend):
+        monkeypatch.setattr(server, "_quiet", functools.partial(quiet, server))
+    with plain_client(front.address) as client:
+        client.sendall(b"go")
+        assert [problem.error for problem in gather(sockets.endpoints)] == [late]
