@@ -103,6 +103,10 @@ class Faulty(Endpoint):
             [fault for fault in self._faults if fault._concerns(index) and not fault._is_lifted]
         )
 
+    def _has_effect(self, effect: Effect) -> bool:
+        """Whether a fault with an effect is active."""
+        return any(fault.effect == effect for fault in self._faults if not fault._is_lifted)
+
     # -- inside
 
     def _check_fault(self, effect: object, at: object, connection: object, times: object) -> None:

@@ -28,6 +28,7 @@ from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import SocketsError, UnsupportedError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.rendering import show_address
+from pytest_sockets.faults import StopReading
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.plans import Plans
@@ -134,7 +135,8 @@ class Opening(Relay):
 
     def __init__(self, side: ClientSide, conn: Connection) -> None:
         super().__init__(conn._stream)
-        self.connector = Connector(side.candidates)
+        limited = side.upstream._has_effect(StopReading())
+        self.connector = Connector(side.candidates, limited=limited)
         self._side = side
         self._index = conn.index
         self._tasks: Tasks | None = None

@@ -164,10 +164,9 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
 
     def _suit_faults(self) -> None:
         """Listen as the active faults need it."""
-        effects = [fault.effect for fault in self._faults if not fault._is_lifted]
         for listener in self._listeners:
-            listener.limit_unread(StopReading() in effects)
-        is_refusing = Refuse() in effects
+            listener.limit_unread(self._has_effect(StopReading()))
+        is_refusing = self._has_effect(Refuse())
         if is_refusing != (str(Refuse()) in self._refusals):
             self._refuse(str(Refuse()), on=is_refusing)
             if is_refusing:

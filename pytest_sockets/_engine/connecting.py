@@ -12,7 +12,7 @@ from typing import Any
 from pytest_sockets._engine.binding import LOOPBACK, new_socket, plain
 from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.engine import Engine
-from pytest_sockets._engine.listener import ACCEPTING
+from pytest_sockets._engine.listener import ACCEPTING, limit
 from pytest_sockets._engine.selector import ONCE, WRITE
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
 from pytest_sockets._wire.errors import UnsupportedError
@@ -25,13 +25,15 @@ class Connector:
 
     Args:
         candidates: a family and an address in the kernel's form each, tried in order.
+        limited: whether the peer is to block soon when nobody reads what it sends.
     """
 
     turns = 1
 
-    def __init__(self, candidates: Sequence[tuple[int, Any]]) -> None:
+    def __init__(self, candidates: Sequence[tuple[int, Any]], *, limited: bool = False) -> None:
         self.done = Signal()  # finished when the socket has connected, or failed to
         self._candidates = candidates
+        self._is_limited = limited
         self._socket: _socket.socket | None = None
         self._error = 0
 
@@ -52,6 +54,8 @@ class Connector:
                 refusal = error
                 continue
             try:
+                if self._is_limited:
+                    limit(sock)
                 yield from self._reach(sock, family, target, deadline)
             except TimeoutError:
                 sock.close()

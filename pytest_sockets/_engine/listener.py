@@ -30,6 +30,19 @@ descriptor that nobody in it can close, and keep the parent's reset from going o
 GONE_BEFORE_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR})
 
 
+def limit(sock: _socket.socket, room: int = SMALL_BUFFER, segment: int = SMALL_SEGMENT) -> None:
+    """Have the peers that it will be connected with block soon when nobody reads here.
+
+    Linux measures a sender's buffer in segments, with as much again beside each: of those that are
+    on the way, or 10, or as many as it remembers to have come out of order, up to 300 (tcp(7):
+    tcp_max_reordering). Of loopback's 64 KB they make 4 MB. Small ones and a small receive buffer,
+    which lets few be on the way, make it 510 KB (measured).
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    if is_tcp(sock):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
+
+
 class Listener:
     """A bound socket that accepts from `start` until it is stopped, and not while it is down.
 
@@ -76,23 +89,16 @@ class Listener:
         self._engine.selector.add(sock.fileno(), self)
 
     def limit_unread(self, is_limited: bool) -> None:
-        """Have further clients block soon when nobody reads what they send, or no longer.
-
-        Linux measures a sender's buffer in segments, with as much again beside each: of those that
-        are on the way, or 10, or as many as it remembers to have come out of order, up to 300
-        (tcp(7): tcp_max_reordering). Of loopback's 64 KB they make 4 MB. Small ones and a small
-        receive buffer, which lets few be on the way, make it 510 KB (measured).
-        """
-        if self._socket is None or is_limited == (self._room is not None):
+        """Have further clients block soon when nobody reads what they send, or no longer."""
+        sock = self._socket
+        if sock is None or is_limited == (self._room is not None):
             return
-        room: int | None = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-        size = SMALL_BUFFER if is_limited else self._room
-        assert size is not None, "it was limited before"
-        self._room = room if is_limited else None
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        if is_tcp(self._socket):
-            segment = SMALL_SEGMENT if is_limited else 0  # 0: the kernel's choice
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
+        if self._room is None:
+            self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+            limit(sock)
+        else:
+            limit(sock, self._room, 0)  # 0: the kernel's choice
+            self._room = None
 
     def down(self, rebind: Rebind) -> None:
         """Take who is queued already, and refuse all others at the same address.

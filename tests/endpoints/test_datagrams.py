@@ -176,6 +176,17 @@ def test_send_goes_to_the_last_source_or_where_it_is_told(
     assert client.recv(100) == b"to the last"
 
 
+def test_an_answer_goes_to_who_has_sent_just_now(
+    peer: DatagramPeer, client: socket.socket, sockets: Sockets
+) -> None:
+    earlier = next(make for name, make in PEERS.items() if name == _kind(peer))(sockets)
+    for number in range(300):  # nobody waits for what the kernel may hold still
+        earlier.send(b"earlier", to=peer.address)
+        client.send(b"last")
+        peer.send(b"%d" % number)
+        assert client.recv(100) == b"%d" % number
+
+
 def _kind(peer: DatagramPeer) -> str:
     kinds = {"unix": "abstract" if str(peer.address).startswith("\0") else "path"}
     return kinds.get(peer.family, peer.family)

@@ -435,7 +435,9 @@ def test_a_family_without_ports_and_paths_cannot_go_down(sockets: Sockets) -> No
         server = sockets.server(family=socket.AF_VSOCK, address=(socket.VMADDR_CID_ANY, 7777))
     except UnsupportedError as error:
         pytest.skip(str(error))
-    with pytest.raises(UnsupportedError, match="cannot refuse connections: TCP and AF_UNIX servers can"):
+    with pytest.raises(
+        UnsupportedError, match="cannot refuse connections: TCP and AF_UNIX servers can"
+    ):
         server.down()
     assert not server.is_down
 

@@ -20,6 +20,7 @@ from pytest_sockets import (
     Sockets,
     SocketsError,
     TCPProxy,
+    UDPProxy,
     WaitTimeout,
 )
 from pytest_sockets._endpoints.relaying import BOUND
@@ -476,6 +477,11 @@ def wait(data: Any, **options: Any) -> Call:
     return call
 
 
+def before_datagrams(desk: Desk) -> None:
+    with UDPProxy(desk.peer.address) as proxy:
+        desk.sockets.tcp_proxy(proxy)  # type: ignore[arg-type]  # wrong on purpose
+
+
 def before_itself(desk: Desk) -> None:
     with socket.socket() as sock:
         sock.bind((OWN_HOST, 0))
@@ -511,6 +517,16 @@ BAD: dict[str, Case] = {
         lambda desk: desk.sockets.tcp_proxy(desk.peer),  # type: ignore[arg-type]  # wrong on purpose
         TypeError,
         "upstream must be a server that accepts connections, not <UDPPeer udp 127.0.0.1:",
+    ),
+    "proxy-of-datagrams": (
+        before_datagrams,
+        TypeError,
+        "upstream must be a server that accepts connections, not <UDPProxy udp 127.0.0.1:",
+    ),
+    "port-of-datagrams": (
+        lambda desk: desk.sockets.tcp_proxy(desk.sockets.reserved_port(type=socket.SOCK_DGRAM)),  # type: ignore[arg-type]  # wrong on purpose
+        TypeError,
+        "upstream must be a server that accepts connections, not <ReservedPort udp 127.0.0.1:",
     ),
     "pair": (
         lambda desk: desk.sockets.tcp_proxy(SocketPair()),  # type: ignore[arg-type]  # wrong on purpose

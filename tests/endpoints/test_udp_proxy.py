@@ -542,6 +542,11 @@ def test_what_makes_no_sense_is_refused(line: Line) -> None:
         proxy.fault(Reset())
     with pytest.raises(UnsupportedError, match="it is the upstream's port that would have to refu"):
         proxy.fault(Unreachable(), direction="request")
+    for side in proxy.endpoints:
+        with pytest.raises(UnsupportedError, match=r"recv_fds needs AF_UNIX"):
+            side.recv_fds()
+        with pytest.raises(UnsupportedError, match=r"send_fds needs AF_UNIX"):
+            side.send_fds(b"x", [0])
     proxy.close()
     with pytest.raises(EndpointClosedError, match="proxy client is closed"):
         proxy.fault(Drop())

@@ -193,6 +193,12 @@ def test_a_silent_peer_is_drained_for_the_timeout_and_no_longer() -> None:
         assert [event.kind for event in conn.transcript][-1] == "closed"
 
 
+def test_a_slow_machine_drains_for_longer() -> None:
+    with StreamServer(settings=Settings(timeout=2, timeout_factor=10)) as server:
+        with plain_client(server.address):
+            assert server.accept()._stream._drain_timeout == 20
+
+
 def test_the_end_of_the_endpoint_ends_a_drain(server: StreamServer) -> None:
     with plain_client(server.address) as client:
         conn = server.accept()
