@@ -36,7 +36,7 @@ def test_a_refused_connection(refused_address):
 def test_the_next_address_is_tried(refused_address, tcp_server):
     tcp_server.script().send(b"ready\n")
 
-    assert first_line([refused_address.address, tcp_server.address]) == b"ready\n"
+    assert first_line([refused_address.address, tcp_server.address], timeout=5) == b"ready\n"
 
 
 def test_a_connection_that_hangs(blackhole_address):

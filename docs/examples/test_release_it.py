@@ -12,6 +12,7 @@ from pytest_sockets.faults import (
     Delay,
     Inject,
     OnFirstByte,
+    Refuse,
     Reset,
     Stall,
     StopReading,
@@ -74,6 +75,16 @@ def test_all_is_well(server):
 def test_the_connection_is_refused(refused_address):
     with pytest.raises(ConnectionRefusedError):
         ask(refused_address.address)
+
+
+def test_a_server_refuses_that_served_before(server):
+    assert ask(server.address) == b"hello"
+
+    with server.fault(Refuse()):
+        with pytest.raises(ConnectionRefusedError):
+            ask(server.address)
+
+    assert ask(server.address) == b"hello"
 
 
 def test_the_queue_is_full_and_connecting_hangs(blackhole_address):
@@ -151,6 +162,11 @@ def test_a_reply_does_not_end(tcp_server):
 
     with pytest.raises(Nonsense, match="without an end"):
         ask(tcp_server.address)
+
+
+def test_a_server_does_not_stop_sending(sockets):
+    with pytest.raises(Nonsense):
+        ask(sockets.chargen_server().address)
 
 
 def test_a_reply_is_cut(server):

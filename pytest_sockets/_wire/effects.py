@@ -51,7 +51,10 @@ class Close(Effect):
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class Reset(Effect):
-    """The connection ends abruptly (RST); what was still to be sent is not."""
+    """The connection ends abruptly (RST); what was still to be sent is not.
+
+    That includes what was sent and had no room with a peer that does not read.
+    """
 
 
 @final
@@ -65,8 +68,8 @@ class HalfClose(Effect):
 class StopReading(Effect):
     """Nothing is received any more, so that the peer's sending blocks; lifting it reads on.
 
-    Made before the peer connects, it takes less than 1 MB to fill the buffers between. On a
-    connection that is open already the peer's own buffer can take 4 MB.
+    Made before the connection is, it takes less than 1 MB to fill the buffers between. On one that
+    is open already, such as a pair, the peer's own buffer can take 4 MB.
     """
 
     _is_on_receiving = True
