@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from pytest_sockets._endpoints.addresses import (
     BlackholeAddress,
@@ -11,7 +13,10 @@ from pytest_sockets._endpoints.addresses import (
 )
 from pytest_sockets._endpoints.factory import Factory
 from pytest_sockets._endpoints.proxy import TCPProxy, Upstream
+from pytest_sockets._endpoints.two_sides import TwoSides
 from pytest_sockets._endpoints.udp_proxy import UDPProxy, UDPUpstream
+
+P = TypeVar("P", bound=TwoSides)
 
 
 class ProxyOpeners(Factory):
@@ -29,18 +34,7 @@ class ProxyOpeners(Factory):
         name: str | None = None,
     ) -> TCPProxy:
         """Open a TCP proxy before a real server; the arguments are as for `TCPProxy`."""
-        self._check_open()
-        proxy = TCPProxy(
-            upstream,
-            family=self._choose(family, host),
-            host=host,
-            port=port,
-            name=name or self._number(TCPProxy.kind),
-            settings=self._settings,
-        )
-        for side in proxy.endpoints:
-            self._keep(side)
-        return proxy
+        return self._between(TCPProxy, upstream, name, family=family, host=host, port=port)
 
     def udp_proxy(
         self,
@@ -52,13 +46,26 @@ class ProxyOpeners(Factory):
         name: str | None = None,
     ) -> UDPProxy:
         """Open a UDP proxy before a real server; the arguments are as for `UDPProxy`."""
+        return self._between(UDPProxy, upstream, name, family=family, host=host, port=port)
+
+    def _between(
+        self,
+        cls: Callable[..., P],
+        upstream: Any,
+        name: str | None,
+        *,
+        family: str | None,
+        host: str | None,
+        port: int | str,
+    ) -> P:
         self._check_open()
-        proxy = UDPProxy(
+        kind: str = getattr(cls, "kind", "proxy")
+        proxy = cls(
             upstream,
             family=self._choose(family, host),
             host=host,
             port=port,
-            name=name or self._number(UDPProxy.kind),
+            name=name or self._number(kind),
             settings=self._settings,
         )
         for side in proxy.endpoints:

@@ -102,8 +102,9 @@ def test_redis_tells_what_broke_the_reply(
 ) -> None:
     proxy = tcp_proxy(redis_path)
     proxy.fault(effect, at=AfterReceived(b"ECHO"))
+    limit = 0.5 if error is redis.TimeoutError else LIMIT
     with pytest.raises(error, match=says):
-        redis_client(proxy, socket_timeout=0.5).echo("hello")
+        redis_client(proxy, socket_timeout=limit).echo("hello")
 
 
 def test_redis_tells_that_nobody_reads(
@@ -291,7 +292,8 @@ def test_curl_tells_what_broke_the_reply(
 ) -> None:
     proxy = tcp_proxy(nginx_path)
     proxy.fault(effect, at=at)
-    done = curl(proxy, "small", "--max-time", "1" if code == 28 else str(LIMIT))
+    limit = 5 if code == 28 else LIMIT  # enough for what comes before a stall, on any machine
+    done = curl(proxy, "small", "--max-time", f"{limit}")
     assert done.returncode == code, done.stderr
 
 

@@ -29,7 +29,7 @@ from pytest_sockets import (
     UnsupportedError,
 )
 from pytest_sockets._engine import binding, blackhole
-from stream_ends import PATIENCE, family_of, plain_client, read_to_eof
+from stream_ends import OWN_HOST, PATIENCE, family_of, plain_client, read_to_eof
 
 FAMILIES = ("ipv4", "ipv6", "dual")
 KINDS: dict[str, Callable[..., Any]] = {
@@ -223,7 +223,7 @@ def test_a_client_of_asyncio_hangs_in_a_blackhole_too() -> None:
 def test_who_hangs_in_a_blackhole_is_refused_when_it_closes() -> None:
     with socket.socket() as client:
         client.settimeout(PATIENCE)
-        with BlackholeAddress() as hole:
+        with BlackholeAddress(host=OWN_HOST) as hole:  # whose port nobody takes meanwhile
             client.setblocking(False)
             assert client.connect_ex(hole.address) == errno.EINPROGRESS
         client.settimeout(PATIENCE)  # its next SYN is a second away

@@ -38,7 +38,7 @@ from pytest_sockets.faults import (
     Unreachable,
     WrongSource,
 )
-from stream_ends import FOREVER, PATIENCE, Background, family_of
+from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, family_of
 
 FAMILIES = ["ipv4", "ipv6"]
 WAYS: tuple[Way, Way] = ("request", "reply")
@@ -72,7 +72,7 @@ class Line:
 
 @pytest.fixture(params=FAMILIES)
 def line(request: pytest.FixtureRequest, sockets: Sockets) -> Iterator[Line]:
-    host = {"ipv4": "127.0.0.1", "ipv6": "::1"}[request.param]
+    host = {"ipv4": OWN_HOST, "ipv6": "::1"}[request.param]  # where nobody takes a closed port
     with socket.socket(family_of((host, 0)), socket.SOCK_DGRAM) as server:
         server.settimeout(PATIENCE)
         server.bind((host, 0))
