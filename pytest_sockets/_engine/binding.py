@@ -246,7 +246,7 @@ def _explained(error: OSError, address: tuple[str, int], kind: int) -> OSError:
     if error.errno != errno.EADDRINUSE:
         return type(error)(error.errno, f"{error.strerror}: {show_address(address)}")
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    holder = holder_of(family, kind, address[1]) or "a process that cannot be seen from here"
+    holder = holder_of(family, kind, address) or "a process that cannot be seen from here"
     return OSError(
         error.errno,
         f"{error.strerror}: {show_address(address)} is held by {holder}; "

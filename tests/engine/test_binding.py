@@ -12,7 +12,7 @@ from pytest_sockets import StreamServer, TCPServer, UDPPeer, UnixDatagramPeer, U
 from pytest_sockets._engine import binding
 from pytest_sockets._engine.binding import bind_inet, plain, resolve_port
 from pytest_sockets._engine.holders import holder_of
-from stream_ends import plain_client
+from stream_ends import OWN_HOST, plain_client
 
 LOOPBACKS = {"ipv4": "127.0.0.1", "ipv6": "::1"}
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -63,8 +63,45 @@ def test_a_holder_is_found_whatever_else_the_process_opens_and_closes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         for number in gap:
             os.close(number)
-        port = holder.getsockname()[1]
-        assert holder_of(socket.AF_INET, socket.SOCK_STREAM, port) == "this process"
+        where = holder.getsockname()
+        assert holder_of(socket.AF_INET, socket.SOCK_STREAM, where) == "this process"
+
+
+@pytest.mark.parametrize(
+    ("holding", "asked", "is_held"),
+    [
+        ("own", "own", True),
+        ("own", "0.0.0.0", True),
+        ("own", "127.0.0.1", False),
+        ("own", "::1", False),
+        ("0.0.0.0", "own", True),
+        ("::ffff:own", "own", True),
+        ("::ffff:own", "127.0.0.1", False),
+        ("::1", "::1", True),
+        ("::1", "::1%lo", True),
+        ("::1", "::", True),
+        ("::1", "own", False),
+        ("::", "::1", True),
+        ("::", "own", True),
+    ],
+)
+def test_who_has_the_port_of_another_address_is_not_blamed(
+    holding: str, asked: str, is_held: bool
+) -> None:
+    holding, asked = (host.replace("own", OWN_HOST) for host in (holding, asked))
+    family = socket.AF_INET6 if ":" in holding else socket.AF_INET
+    with socket.socket(family) as sock:
+        if holding.startswith("::ffff:") or holding == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((holding, 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        family = socket.AF_INET6 if ":" in asked else socket.AF_INET
+        told = holder_of(family, socket.SOCK_STREAM, (asked, port))
+    if is_held:
+        assert told is not None
+    else:
+        assert told != "this process"  # though another one may have that port there
 
 
 def test_a_holder_that_shows_nowhere_is_not_guessed() -> None:
