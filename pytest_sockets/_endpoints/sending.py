@@ -136,7 +136,8 @@ class Sending(Holding):
         with self._endpoint._lock:
             self._endpoint._raise_problem()
             self._check_sendable()
-            target = stream.record.sent.size + stream.queued + len(content)
+            # Of our own bytes: a fault may put in any number before them.
+            target = stream.own_taken + stream.own_queued + len(content)
             try:
                 if fds:
                     stream.write_with(content, fds)
@@ -153,15 +154,15 @@ class Sending(Holding):
         while True:
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
-                missing = target - stream.record.sent.size
+                missing = target - stream.own_taken
                 if missing <= 0 or stream.is_relieved:
                     return
                 if not stream.is_open:
                     self._check_sendable(missing)
-                fault = self._fault()
+                needs = (stream.sent, stream.taken + missing), self._fault()
             if late:
                 raise WaitTimeout(self._not_taken(name, deadline, len(content), missing))
-            late = yield from self._endpoint._waited(deadline, (stream.sent, target), fault)
+            late = yield from self._endpoint._waited(deadline, *needs)
 
     def _until_read(
         self, name: str, deadline: Deadline, what: str, *, to_send: bool = False

@@ -69,7 +69,9 @@ class StreamBase:
         self._timer: Timer | None = None
         self._queue: deque[bytes | memoryview] = deque()
         self._queued = 0
-        self._inserted = 0, 0  # where a fault put something in, and how many
+        self._inserted = 0  # bytes at the queue's front that faults have put in
+        self._inserted_taken = 0  # such bytes that the kernel has taken
+        self._inserted_here = 0  # entries at the queue's front put in since it last took any
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
         self._room = 0  # the receive buffer before faults stopped reading
@@ -98,6 +100,16 @@ class StreamBase:
     def taken(self) -> int:
         """Bytes that the kernel has taken from us."""
         return self.record.sent.size
+
+    @property
+    def own_queued(self) -> int:
+        """Bytes that wait for the peer to make room, without those that faults have put in."""
+        return self._queued - self._inserted
+
+    @property
+    def own_taken(self) -> int:
+        """Bytes that the kernel has taken from us, without those that faults have put in."""
+        return self.taken - self._inserted_taken
 
     @property
     def unacknowledged(self) -> int:

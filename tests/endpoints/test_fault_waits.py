@@ -1,0 +1,81 @@
+"""What one who sends waits for beside faults: that the kernel has all of it, unless one keeps it."""
+
+import socket
+
+import pytest
+
+from fault_ends import read_exactly, read_to_the_end
+from pytest_sockets import Sockets, WaitTimeout
+from pytest_sockets.faults import AfterSent, BeforeSend, HalfClose, Inject, Moment, Stall
+from stream_ends import PATIENCE
+
+pytestmark = pytest.mark.timeout(120)
+
+LARGE = bytes(16_000_000)
+"""More than the kernel takes from one side while the other does not read."""
+CONTENT = b"hello" + b"x" * 995
+
+
+# -- what a fault puts in is not what was sent
+
+
+@pytest.mark.parametrize(
+    ("at", "taken"), [(BeforeSend(), 0), (AfterSent(0), 0), (AfterSent(5), 5)], ids=repr
+)
+def test_what_is_put_in_before_it_is_not_taken_for_what_was_sent(
+    sockets: Sockets, at: Moment, taken: int
+) -> None:
+    sock, peer = sockets.tcp_socket_pair()
+    peer.endpoint.fault(Inject(LARGE), at=at)
+    with pytest.raises(WaitTimeout, match=f"the kernel took {taken} of 1,000 bytes"):
+        peer.send(CONTENT, timeout=0)
+    with pytest.raises(WaitTimeout, match=f"the kernel took 0 of {1000 - taken:,} bytes"):
+        peer.close(timeout=0)
+    came = CONTENT[:taken] + LARGE + CONTENT[taken:]
+    sock.settimeout(PATIENCE)
+    assert read_to_the_end(sock) == (came, "EOF")
+
+
+def test_what_is_put_in_behind_it_is_not_waited_for(sockets: Sockets) -> None:
+    sock, peer = sockets.tcp_socket_pair()
+    peer.endpoint.fault(Inject(LARGE), at=AfterSent(1000))
+    peer.send(CONTENT, timeout=0)
+    assert peer._stream.queued > 0
+    assert read_exactly(sock, 1000) == CONTENT
+
+
+# -- what is put in after something was lost
+
+
+def test_what_the_kernel_refuses_leaves_the_next_its_place(sockets: Sockets) -> None:
+    pair = sockets.socket_pair("seqpacket")
+    with pytest.raises(OSError, match="too long"):
+        pair.fault(Inject(bytes(1_000_000)), must_hit=False)
+    pair.fault(Inject(b"short"))
+    pair.peer.send(b"own")
+    assert [pair.socket.recv(100), pair.socket.recv(100)] == [b"short", b"own"]
+
+
+def test_what_was_dropped_leaves_the_next_its_place(sockets: Sockets) -> None:
+    pair = sockets.tcp_socket_pair()
+    stall = pair.fault(Stall())
+    pair.fault(Inject(b"dropped"))
+    pair.fault(HalfClose())
+    with pair._lock:  # else the EOF that the stall has kept back goes out first
+        stall.lift()
+        pair.fault(Inject(b"last words"))
+    pair.socket.settimeout(PATIENCE)
+    pair.socket.shutdown(socket.SHUT_WR)
+    assert read_to_the_end(pair.socket) == (b"last words", "EOF")
+
+
+def test_what_follows_something_dropped_counts_for_itself(sockets: Sockets) -> None:
+    pair = sockets.tcp_socket_pair()
+    with pair.fault(Stall()):
+        pair.fault(Inject(LARGE))
+        pair.peer.send(b"kept back")
+        assert (pair.peer._stream.own_queued, pair.peer._stream.own_taken) == (9, 0)
+        pair.peer._stream.drop()
+        assert pair.peer._stream.own_queued == 0
+    pair.peer.send(b"sent")
+    assert pair.peer._stream.own_taken == 4
