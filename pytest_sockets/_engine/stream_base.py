@@ -102,6 +102,11 @@ class StreamBase:
         return self.record.sent.size
 
     @property
+    def under_way(self) -> int:
+        """Bytes of the queue that wait for their time, not for the peer. With the lock held."""
+        return 0 if self.faults is None else self.faults.under_way
+
+    @property
     def own_queued(self) -> int:
         """Bytes that wait for the peer to make room, without those that faults have put in."""
         return self._queued - self._inserted

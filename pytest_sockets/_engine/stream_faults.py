@@ -133,6 +133,11 @@ class StreamFaults:
         """Whether nobody has to wait for what was sent: it is kept back, or will never go out."""
         return self.ended_by is not None or any(work.holds for work in self._works.values())
 
+    @property
+    def under_way(self) -> int:
+        """Bytes of the stream's queue that are only delayed."""
+        return max((work.under_way() for work in self._works.values()), default=0)
+
     # -- what the stream asks
 
     def readable(self, most: int, peek: Callable[[int], bytes]) -> int:

@@ -37,6 +37,10 @@ class Work:
         """Return how many of the next bytes may go out now; after 0 it calls `release` in time."""
         return most
 
+    def under_way(self) -> int:
+        """Return how many of the bytes that are to be sent wait for their time, not for room."""
+        return 0
+
     def may_end(self) -> bool:
         """Whether EOF may go out now; if not, it calls `release` in time."""
         return True
@@ -161,20 +165,24 @@ class Delayed(Work):
     def __init__(self, stream: Stream, effect: Delay) -> None:
         super().__init__(stream)
         self._seconds = effect.seconds
-        self._due: deque[tuple[int, Deadline]] = deque()
+        self._past = 0  # bytes whose time has come
+        self._due: deque[tuple[int, Deadline]] = deque()  # the others, behind them
+        self._coming = 0  # bytes of all of those
         self._end: Deadline | None = None
         if stream.queued:
             self.on_queued(stream.queued)
 
     def allow(self, most: int) -> int:
-        passes = 0
-        for size, due in self._due:
-            if due.remaining():
-                if not passes:
-                    self._release_in(due.remaining())
-                break
-            passes += size
-        return min(most, passes)
+        if self.under_way() and not self._past:
+            self._release_in(self._due[0][1].remaining())
+        return min(most, self._past)
+
+    def under_way(self) -> int:
+        while self._due and not self._due[0][1].remaining():
+            size, _ = self._due.popleft()
+            self._coming -= size
+            self._past += size
+        return self._coming
 
     def on_end(self) -> None:
         self._end = self._end or Deadline(self._seconds)
@@ -188,6 +196,10 @@ class Delayed(Work):
         return True
 
     def on_queued(self, size: int, *, in_front: bool = False) -> None:
+        if in_front and self._past:
+            self._past += size
+            return
+        self._coming += size
         if in_front and self._due:
             first, due = self._due[0]
             self._due[0] = first + size, due
@@ -195,7 +207,11 @@ class Delayed(Work):
             self._due.append((size, Deadline(self._seconds)))
 
     def on_taken(self, size: int) -> None:
-        while size:
+        past = min(size, self._past)
+        self._past -= past
+        size -= past
+        self._coming -= size
+        while size:  # a message of SOCK_SEQPACKET cannot be cut
             first, due = self._due.popleft()
             if first > size:
                 self._due.appendleft((first - size, due))

@@ -6,7 +6,8 @@ import pytest
 
 from fault_ends import read_exactly, read_to_the_end
 from pytest_sockets import Sockets, WaitTimeout
-from pytest_sockets.faults import AfterSent, BeforeSend, HalfClose, Inject, Moment, Stall
+from pytest_sockets._engine.clock import Deadline
+from pytest_sockets.faults import AfterSent, BeforeSend, Delay, HalfClose, Inject, Moment, Stall
 from stream_ends import PATIENCE
 
 pytestmark = pytest.mark.timeout(120)
@@ -79,3 +80,39 @@ def test_what_follows_something_dropped_counts_for_itself(sockets: Sockets) -> N
         assert pair.peer._stream.own_queued == 0
     pair.peer.send(b"sent")
     assert pair.peer._stream.own_taken == 4
+
+
+# -- what a delay keeps back
+
+
+def test_bytes_whose_time_has_come_wait_for_the_peer(sockets: Sockets) -> None:
+    sock, peer = sockets.tcp_socket_pair()
+    peer.endpoint.fault(Delay(0.001))
+    peer.send(LARGE)
+    peer.assert_sent(contains=b"\0")
+    with peer.endpoint._lock:
+        assert peer._stream.queued > 0
+        assert peer._stream.under_way == 0
+    peer.endpoint.fault(Delay(3600.0))
+    with peer.endpoint._lock:
+        assert peer._stream.under_way == peer._stream.queued
+    sock.close()
+
+
+def test_a_delay_looks_once_at_each_piece(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, remaining = 0, Deadline.remaining
+
+    def look(self: Deadline) -> float:
+        nonlocal looks
+        looks += self.timeout == 0.25
+        return remaining(self)
+
+    monkeypatch.setattr(Deadline, "remaining", look)
+    sock, peer = sockets.tcp_socket_pair()
+    with peer.endpoint.fault(Delay(0.25)):
+        for _ in range(1000):
+            peer.send(b"x")
+        assert read_exactly(sock, 1000) == b"x" * 1000
+    assert looks < 10_000
