@@ -254,6 +254,21 @@ def test_a_client_is_reset_when_the_upstream_does_not_answer_in_time() -> None:
         assert {note for _, _, note in notes(proxy)} == {why}
 
 
+def test_a_path_whose_queue_is_full_is_waited_for(sockets: Sockets) -> None:
+    with contextlib.ExitStack() as stack, socket.socket(socket.AF_UNIX) as upstream:
+        upstream.bind("")
+        upstream.listen(0)  # takes one connection
+        upstream.settimeout(PATIENCE)
+        proxy = sockets.tcp_proxy(os.fsdecode(upstream.getsockname()))
+        clients = [stack.enter_context(plain_client(proxy.address)) for _ in range(6)]
+        proxy.client.wait_connections(6)
+        assert len(proxy.client.connections) == 6  # a turn of the loop: each has tried by now
+        for _ in clients:
+            accepted, _ = upstream.accept()
+            stack.enter_context(accepted).sendall(b"hello")
+        assert [client.recv(5) for client in clients] == [b"hello"] * 6
+
+
 def test_an_upstream_may_come_later(sockets: Sockets) -> None:
     path = f"\0pytest-sockets-{os.getpid()}-later"
     proxy = sockets.tcp_proxy(path)
