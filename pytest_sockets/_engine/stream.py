@@ -121,7 +121,7 @@ class Stream(StreamWriting):
         self._owner._on_first(self, sent=sent)
 
     def _on_drained(self) -> None:
-        if self.driver is not None and self._closing is None:
+        if self.driver is not None:
             self.driver.on_drained(self)
 
     def _lose(self, error: OSError) -> None:
