@@ -92,6 +92,11 @@ class StreamBase:
         return self._socket is not None and not self._eof_sent and self._closing is None
 
     @property
+    def is_eof_sent(self) -> bool:
+        """Whether our FIN is out."""
+        return self._eof_sent
+
+    @property
     def queued(self) -> int:
         """Bytes that wait for the peer to make room."""
         return self._queued

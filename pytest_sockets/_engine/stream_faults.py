@@ -252,7 +252,9 @@ class StreamFaults:
 
     def _act(self, cause: Cause) -> None:
         stream, effect = self._stream, cause.effect
-        if not stream.is_open or not cause.claim():
+        if not stream.is_open or (stream.is_eof_sent and not _outlives_eof(effect)):
+            return  # nothing is left that it could act on: it has met nothing
+        if not cause.claim():
             return
         text = words(effect, cause.moment)
         record = stream.record
@@ -267,6 +269,11 @@ class StreamFaults:
         if work is not None:
             self._works[cause] = work
         stream.relief.advance(stream.relief.level + 1)
+
+
+def _outlives_eof(effect: Effect) -> bool:
+    """Whether an effect has something to act on when our EOF is out: more than what is sent."""
+    return effect._is_on_receiving or isinstance(effect, (Reset, Close))
 
 
 def words(effect: Effect, moment: Moment | None) -> str:
