@@ -14,6 +14,7 @@ from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine, Timer
 from pytest_sockets._engine.parties import Driver, Owner
 from pytest_sockets._engine.peer import (
+    UNSEEN,
     PeerState,
     Sight,
     outgoing,
@@ -74,6 +75,8 @@ class StreamBase:
         self._inserted_here = 0  # entries at the queue's front put in since it last took any
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
+        self._was_seen = False  # the peer's socket
+        self._unseen: Deadline | None = None  # after which it is somewhere else
         self._room = 0  # the receive buffer before faults stopped reading
         self._waits_for_room = False
         self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
@@ -127,9 +130,20 @@ class StreamBase:
         return 0 if self._socket is None else outgoing(self._socket)
 
     def look(self) -> Sight:
-        """Look what the peer has read. With the endpoint's lock held, while it is open."""
+        """Look what the peer has read. With the endpoint's lock held, while it is open.
+
+        GONE is a peer that was there before, or has ended. One that has never been seen counts as
+        UNREAD for some time, which its end may need to get here, and as BLIND from then on.
+        """
         assert self._socket is not None
-        return sight_of_peer(self._socket, self.taken)
+        sight = sight_of_peer(self._socket, self.taken)
+        if sight is not Sight.GONE:
+            self._was_seen = self._was_seen or sight is not Sight.BLIND
+            return sight
+        if self._was_seen or self.peer_ended is not None:
+            return sight
+        self._unseen = self._unseen or Deadline(UNSEEN)
+        return Sight.UNREAD if self._unseen.remaining() else Sight.BLIND
 
     def peer_state(self) -> PeerState | None:
         """Return what the kernel says of the peer's socket; `None` where it says nothing."""

@@ -8,17 +8,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
-from pytest_sockets._engine.peer import Sight
+from pytest_sockets._engine.peer import Looks, Sight
 from pytest_sockets.faults import Corrupt, Delay, Slice, Throttle
 
 if TYPE_CHECKING:
     from pytest_sockets._engine.engine import Timer
     from pytest_sockets._engine.stream import Stream
 
-FIRST_LOOK, LONGEST_PAUSE = 50e-6, 5e-3
-"""Seconds between two looks at what the peer has read, growing: the kernel has no event for it."""
-APART = 0.02
-"""Seconds between two pieces where it cannot be known whether the peer has read the first."""
 TICK = 0.05
 """Seconds whose bytes a throttle sends at once: more often would cost, less often would jerk."""
 
@@ -105,30 +101,18 @@ class Sliced(Work):
         super().__init__(stream)
         self._size: float = math.inf if effect.size is None else effect.size
         self._left: float = 0
-        self._pause = FIRST_LOOK
-        self._apart: Deadline | None = None
+        self._looks = Looks(stream, may_guess=True)
 
     def allow(self, most: int) -> int:
         if self._left <= 0:  # a message of SOCK_SEQPACKET cannot be cut, and may be larger
-            if not self._is_read():
-                self._release_in(self._pause)
-                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            if self._looks.look() is Sight.UNREAD:  # of a peer that is gone the send will tell
+                self._release_in(self._looks.pauses.next())
                 return 0
-            self._left, self._pause, self._apart = self._size, FIRST_LOOK, None
+            self._left, self._looks = self._size, Looks(self._stream, may_guess=True)
         return int(min(most, self._left))
 
     def on_taken(self, size: int) -> None:
         self._left -= size
-
-    def _is_read(self) -> bool:
-        stream = self._stream
-        sight = stream.look()
-        if sight is not Sight.BLIND:
-            return sight is not Sight.UNREAD  # of a peer that is gone the send will tell
-        if stream.unacknowledged:
-            return False
-        self._apart = self._apart or Deadline(APART)
-        return not self._apart.remaining()
 
 
 class Throttled(Work):

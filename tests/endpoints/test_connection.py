@@ -211,9 +211,7 @@ def test_a_full_queue_of_a_path_is_named(sockets: Sockets) -> None:
             sockets.connect(f"{folder}/s", timeout=0.01)
 
 
-def test_a_full_queue_of_a_path_is_waited_for(
-    sockets: Sockets, armed: threading.Semaphore
-) -> None:
+def test_a_full_queue_of_a_path_is_waited_for(sockets: Sockets, armed: threading.Semaphore) -> None:
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as full:
         full.bind(f"{folder}/s")
         full.listen(0)  # takes one connection

@@ -1,4 +1,4 @@
-"""What one who sends waits for beside faults: that the kernel has all of it, unless one keeps it."""
+"""What one who sends waits for beside faults: that the kernel has all, unless one keeps it back."""
 
 import socket
 
