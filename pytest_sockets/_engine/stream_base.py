@@ -157,7 +157,7 @@ class StreamBase:
 
     @property
     def relief(self) -> Signal:
-        """A signal whose level is the faults that have acted. From any thread."""
+        """A signal that rises when `is_relieved` may have become true. From any thread."""
         with self._owner._lock:
             if self._relief is None:
                 self._relief = Signal()

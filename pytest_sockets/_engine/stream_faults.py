@@ -83,6 +83,7 @@ class StreamFaults:
         self._stream = stream
         self._waiting: list[tuple[Cause, int]] = []  # with the bytes received when it was made
         self._works: dict[Cause, Work] = {}
+        self._keeps = False  # whether it is one of these that what goes out next waits for
 
     # -- faults come and go
 
@@ -118,6 +119,7 @@ class StreamFaults:
         work = self._works.pop(cause, None)
         if work is not None:
             work.stop()
+            self._keeps = False  # another one that does will say so again
             if self._stream.is_open:
                 self._stream.record.mark(CLOCK.stamp(), "note", note=f"{cause.effect!r} lifted")
                 self._stream.release_soon()
@@ -131,7 +133,7 @@ class StreamFaults:
     @property
     def is_relieving(self) -> bool:
         """Whether nobody has to wait for what was sent: it is kept back, or will never go out."""
-        return self.ended_by is not None or any(work.holds for work in self._works.values())
+        return self.ended_by is not None or self._keeps
 
     @property
     def under_way(self) -> int:
@@ -167,7 +169,9 @@ class StreamFaults:
         for work in self._works.values():
             most = min(most, work.allow(most))
             if most <= 0:
+                self._keep()
                 return b""
+        self._keeps = False
         if most < len(data) and not self._stream.has_messages:
             data = memoryview(data)[:most]
         for work in self._works.values():
@@ -176,7 +180,10 @@ class StreamFaults:
 
     def may_end(self) -> bool:
         """Whether EOF may go out now."""
-        return all(work.may_end() for work in self._works.values())
+        may_end = all(work.may_end() for work in self._works.values())
+        if not may_end:
+            self._keep()
+        return may_end
 
     # -- what the stream tells
 
@@ -268,7 +275,15 @@ class StreamFaults:
         work = start(stream, effect, cause.draw(record.index))
         if work is not None:
             self._works[cause] = work
+            if stream.queued and work.allow(1) <= 0:
+                self._keeps = True
         stream.relief.advance(stream.relief.level + 1)
+
+    def _keep(self) -> None:
+        """Relieve who waits for what was sent: it is a fault now that keeps it back."""
+        if not self._keeps:
+            self._keeps = True
+            self._stream.relief.advance(self._stream.relief.level + 1)
 
 
 def _outlives_eof(effect: Effect) -> bool:

@@ -22,9 +22,6 @@ TICK = 0.05
 class Work:
     """Lets everything pass. All methods are called with the endpoint's lock held."""
 
-    holds = False
-    """Whether it keeps back what its endpoint has sent: nobody has to wait for that."""
-
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._timer: Timer | None = None
@@ -71,8 +68,6 @@ class Work:
 class Stalled(Work):
     """Lets nothing pass."""
 
-    holds = True
-
     def allow(self, most: int) -> int:
         return 0
 
@@ -95,8 +90,6 @@ class Unread(Work):
 class Sliced(Work):
     """Lets a piece pass when the peer has read what went out before."""
 
-    holds = True
-
     def __init__(self, stream: Stream, effect: Slice) -> None:
         super().__init__(stream)
         self._size: float = math.inf if effect.size is None else effect.size
@@ -117,8 +110,6 @@ class Sliced(Work):
 
 class Throttled(Work):
     """Lets bytes pass as a bucket fills that holds those of one tick."""
-
-    holds = True
 
     def __init__(self, stream: Stream, effect: Throttle) -> None:
         super().__init__(stream)
@@ -143,8 +134,6 @@ class Throttled(Work):
 
 class Delayed(Work):
     """Lets bytes pass some time after they were to be sent."""
-
-    holds = True
 
     def __init__(self, stream: Stream, effect: Delay) -> None:
         super().__init__(stream)

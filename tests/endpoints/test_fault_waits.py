@@ -1,5 +1,6 @@
 """What one who sends waits for beside faults: that the kernel has all, unless one keeps it back."""
 
+import contextlib
 import socket
 
 import pytest
@@ -7,8 +8,20 @@ import pytest
 from fault_ends import read_exactly, read_to_the_end
 from pytest_sockets import Sockets, WaitTimeout
 from pytest_sockets._engine.clock import Deadline
-from pytest_sockets.faults import AfterSent, BeforeSend, Delay, HalfClose, Inject, Moment, Stall
-from stream_ends import PATIENCE
+from pytest_sockets.faults import (
+    AfterSent,
+    BeforeSend,
+    Corrupt,
+    Delay,
+    Effect,
+    HalfClose,
+    Inject,
+    Moment,
+    Slice,
+    Stall,
+    Throttle,
+)
+from stream_ends import FOREVER, PATIENCE, Background
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -116,3 +129,56 @@ def test_a_delay_looks_once_at_each_piece(
             peer.send(b"x")
         assert read_exactly(sock, 1000) == b"x" * 1000
     assert looks < 10_000
+
+
+# -- whom it waits for: the peer, or a fault
+
+
+@pytest.mark.parametrize(
+    "effect", [Throttle(1e12), Slice(10_000_000), Delay(0.001), Corrupt()], ids=repr
+)
+def test_a_fault_that_keeps_nothing_back_spares_nobody_the_wait_for_the_peer(
+    sockets: Sockets, effect: Effect
+) -> None:
+    sock, peer = sockets.tcp_socket_pair()
+    peer.endpoint.fault(effect)
+    with contextlib.suppress(WaitTimeout):
+        peer.send(LARGE, timeout=0)
+    peer.assert_sent(contains=b"\0")
+    with pytest.raises(WaitTimeout, match="the kernel took 0 of 1,000 bytes"):
+        peer.send(CONTENT, timeout=0)
+    sock.close()
+
+
+def test_a_boundary_that_has_been_made_spares_nobody_either(sockets: Sockets) -> None:
+    sock, peer = sockets.tcp_socket_pair()
+    peer.endpoint.fault(Slice(), at=AfterSent(5))
+    peer.send(b"hello", timeout=0)
+    peer.send(b"x", timeout=0)  # kept back for as long as the first is unread
+    assert [sock.recv(100), sock.recv(100)] == [b"hello", b"x"]
+    with pytest.raises(WaitTimeout):
+        peer.send(LARGE, timeout=0)
+
+
+def test_a_send_that_waits_for_the_peer_returns_when_a_fault_begins_to_keep_it_back(
+    sockets: Sockets,
+) -> None:
+    sock, peer = sockets.tcp_socket_pair()
+    peer.endpoint.fault(Slice(10_000_000))
+    with Background() as pool:
+        sending = pool.submit(peer.send, LARGE, timeout=FOREVER)
+        read_exactly(sock, 9_000_000)  # the first piece finds room then, and lies unread
+        sending.result()
+    assert len(peer.sent) == 10_000_000
+
+
+def test_a_close_waits_for_the_peer_again_when_what_kept_it_back_is_lifted(
+    sockets: Sockets,
+) -> None:
+    sock, peer = sockets.tcp_socket_pair()
+    stall = peer.endpoint.fault(Stall())
+    peer.send(LARGE, timeout=0)
+    stall.lift()
+    with pytest.raises(WaitTimeout):
+        peer.close(timeout=0)
+    sock.close()
