@@ -175,7 +175,7 @@ class StreamFaults:
         if most < len(data) and not self._stream.has_messages:
             data = memoryview(data)[:most]
         for work in self._works.values():
-            data = work.change(data, taken)
+            data = work.change(data)
         return data
 
     def may_end(self) -> bool:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TICK = 0.05
 """Seconds whose bytes a throttle sends at once: more often would cost, less often would jerk."""
 
+CHANGED = 64 * 1024
+"""Bytes that are changed at once: the kernel may take none of them."""
+
 
 class Work:
     """Lets everything pass. All methods are called with the endpoint's lock held."""
@@ -38,8 +41,8 @@ class Work:
         """Whether EOF may go out now; if not, it calls `release` in time."""
         return True
 
-    def change(self, data: bytes | memoryview, offset: int) -> bytes | memoryview:
-        """Return what goes out instead of bytes that begin at an offset of the stream."""
+    def change(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Return what goes out instead of the next bytes."""
         return data
 
     def on_queued(self, size: int, *, in_front: bool = False) -> None:
@@ -198,20 +201,27 @@ class Corrupted(Work):
 
     def __init__(self, stream: Stream, effect: Corrupt, draw: random.Random) -> None:
         super().__init__(stream)
-        self._start = stream.taken
-        self._size = effect.size
+        self._left = effect.size
         self._draw = draw
         # By place: the kernel may take fewer bytes than it was given, and be given them again.
-        self._masks: list[int] = []
+        self._masks: deque[int] = deque()
 
-    def change(self, data: bytes | memoryview, offset: int) -> bytes | memoryview:
-        first = max(0, self._start - offset)
-        last = min(len(data), self._start + self._size - offset)
-        if first >= last:
+    def allow(self, most: int) -> int:
+        return min(most, CHANGED) if self._left else most
+
+    def change(self, data: bytes | memoryview) -> bytes | memoryview:
+        size = min(len(data), self._left)
+        if not size:
             return data
-        while len(self._masks) < offset + last - self._start:
+        while len(self._masks) < size:
             self._masks.append(self._draw.randrange(1, 256))
         changed = bytearray(data)
-        for at in range(first, last):
-            changed[at] ^= self._masks[offset + at - self._start]
+        for at, mask in zip(range(size), self._masks, strict=False):
+            changed[at] ^= mask
         return bytes(changed)
+
+    def on_taken(self, size: int) -> None:
+        size = min(size, self._left)
+        self._left -= size
+        for _ in range(size):
+            self._masks.popleft()
