@@ -84,12 +84,12 @@ class Connection(Passing):
         deadline = self._endpoint._deadline(timeout)
         stream = self._stream
         with self._endpoint._lock:
-            waiting = stream.queued
+            waiting = stream.own_queued
             end()
             if stream.ended.level:
                 return
         if (yield from self._not_ended(deadline, may_be_relieved=True)):
-            raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.queued))
+            raise WaitTimeout(self._not_taken(name, deadline, waiting, stream.own_queued))
         with self._endpoint._lock:
             if self._endpoint.is_closed and "eof_sent" not in stream.record.kinds:
                 self._endpoint._raise_closed()

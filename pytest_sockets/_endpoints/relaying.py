@@ -69,7 +69,8 @@ class Relay:
             waiting = self.stream.record.received.size
         else:
             self._passed += len(data)
-            self.other.stream.write(data)
-            waiting = self.other.stream.queued
+            stream = self.other.stream
+            stream.write(data)
+            waiting = stream.queued - stream.under_way  # a delay makes a way long, not narrow
         if waiting > BOUND:
             self.stream.pause_reading(REASON)

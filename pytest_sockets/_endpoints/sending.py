@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pytest_sockets._endpoints.faces import verb
 from pytest_sockets._endpoints.holding import Holding
 from pytest_sockets._engine.clock import Deadline
-from pytest_sockets._engine.peer import PeerState, Sight
+from pytest_sockets._engine.peer import Looks, PeerState, Sight
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
 from pytest_sockets._wire.errors import (
     EndpointClosedError,
@@ -18,22 +18,12 @@ from pytest_sockets._wire.errors import (
 from pytest_sockets._wire.matching import as_bytes
 from pytest_sockets._wire.rendering import count, show
 
-FIRST_PAUSE, LONGEST_PAUSE = 50e-6, 5e-3
-"""Seconds between two looks at what the peer has read, growing: the kernel has no event for it. A
-peer that waits in recv() has read after 40 µs to 70 µs."""
-UNSEEN = 0.2
-"""Seconds without a sign of the peer's socket, nor of its end, after which it is somewhere else."""
 CLOSING = 0.01
 """Seconds that a reset may take when the peer's socket is gone and has sent EOF before."""
-APART = 0.02
-"""Seconds between two pieces where it cannot be known whether the first was read."""
 
 
 class Sending(Holding):
     """The verbs that send, and what the kernel tells of the other end."""
-
-    _has_seen_peer = False
-    _is_blind = False  # the peer's socket is not to be seen
 
     @verb
     def send(self, data: bytes, *, timeout: float | None = None) -> Steps[None]:
@@ -79,8 +69,6 @@ class Sending(Holding):
                 else "what was sent before piece 1"
             )
             sight = yield from self._until_read("send_apart", deadline, before, to_send=True)
-            if sight is Sight.BLIND:
-                sight = yield from self._until_acknowledged(deadline, before)
             if sight is not Sight.READ:
                 left = f"{count(len(contents) - number + 1, 'piece')} did not go out"
                 msg = (
@@ -136,7 +124,8 @@ class Sending(Holding):
         with self._endpoint._lock:
             self._endpoint._raise_problem()
             self._check_sendable()
-            target = stream.record.sent.size + stream.queued + len(content)
+            # Of our own bytes: a fault may put in any number before them.
+            target = stream.own_taken + stream.own_queued + len(content)
             try:
                 if fds:
                     stream.write_with(content, fds)
@@ -153,23 +142,26 @@ class Sending(Holding):
         while True:
             with self._endpoint._lock:
                 self._endpoint._raise_problem()
-                missing = target - stream.record.sent.size
+                missing = target - stream.own_taken
                 if missing <= 0 or stream.is_relieved:
                     return
                 if not stream.is_open:
                     self._check_sendable(missing)
-                fault = self._fault()
+                needs = (stream.sent, stream.taken + missing), self._fault()
             if late:
                 raise WaitTimeout(self._not_taken(name, deadline, len(content), missing))
-            late = yield from self._endpoint._waited(deadline, (stream.sent, target), fault)
+            late = yield from self._endpoint._waited(deadline, *needs)
 
     def _until_read(
         self, name: str, deadline: Deadline, what: str, *, to_send: bool = False
     ) -> Steps[Sight]:
-        """Wait for READ; BLIND where it cannot be known, UNREAD where the deadline passed."""
+        """Wait for READ, which is a guess before sending where it cannot be known.
+
+        Returns BLIND where there is no guess, something else where the deadline passed.
+        """
         endpoint, stream = self._endpoint, self._stream
-        pause = FIRST_PAUSE
-        gone: tuple[Deadline, Deadline] | None = None  # for one that has sent EOF, and for others
+        looks = Looks(stream, may_guess=to_send)
+        gone: Deadline | None = None
         late = False
         while True:
             with endpoint._lock:
@@ -178,50 +170,28 @@ class Sending(Holding):
                     return Sight.READ
                 if to_send:
                     self._check_sendable()
-                sight = Sight.BLIND if self._is_blind else stream.look()
+                sight = looks.look()
                 needs = self._ends_to_come()
-                if sight in (Sight.READ, Sight.UNREAD):
-                    self._has_seen_peer, gone = True, None
                 if stream.queued and sight is Sight.READ:
                     sight = Sight.UNREAD
-            if sight is Sight.GONE and gone is None:
+            if sight is not Sight.GONE:
+                gone = None
+            elif gone is None:
                 # Its end may be in the kernel and not yet in the record.
-                gone = Deadline(CLOSING), Deadline(UNSEEN)
+                gone = Deadline(CLOSING)
                 yield from endpoint._settle()
                 continue
-            if sight is Sight.GONE and gone is not None:
-                closing, unseen = gone
-                if stream.peer_ended == "eof" and not closing.remaining():
-                    # What was unread when it closed would have made its kernel reset (RFC 2525).
-                    sight = Sight.UNREAD if stream.unacknowledged else Sight.READ
-                elif not self._has_seen_peer and not unseen.remaining():
-                    self._is_blind = True
-                    sight = Sight.BLIND
+            elif stream.peer_ended == "eof" and not gone.remaining():
+                # What was unread when it closed would have made its kernel reset (RFC 2525).
+                sight = Sight.UNREAD if stream.unacknowledged else Sight.READ
             if sight in (Sight.READ, Sight.BLIND) or late:
                 return sight
             if deadline.remaining():
-                yield Wait(Deadline(min(pause, deadline.remaining())), *needs)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = Deadline(min(looks.pauses.next(), deadline.remaining()))
+                yield Wait(pause, *needs)
             else:
                 late = True
                 yield from endpoint._settle()
-
-    def _until_acknowledged(self, deadline: Deadline, what: str) -> Steps[Sight]:
-        """Wait until the peer's kernel has all, and some time more: READ is a guess then."""
-        apart = Deadline(APART)
-        while True:
-            with self._endpoint._lock:
-                self._endpoint._raise_problem()
-                if self._is_over("send_apart", what):
-                    return Sight.READ
-                self._check_sendable()
-                is_waiting = bool(self._stream.unacknowledged)
-                needs = self._ends_to_come()
-            if not is_waiting and not apart.remaining():
-                return Sight.READ
-            if not deadline.remaining():
-                return Sight.UNREAD
-            yield Wait(Deadline(min(APART, deadline.remaining())), *needs)
 
     def _ends_to_come(self) -> list[tuple[Signal, float]]:
         """Return what to wait for beside a pause: an end that has come already would end each."""

@@ -276,7 +276,8 @@ class StreamView:
         raise EndpointClosedError(msg)
 
     def _not_taken(self, name: str, deadline: Deadline, total: int, missing: int) -> str:
+        taken = max(0, total - missing)  # what was queued before it goes first
         return (
             f"{self._label}: {name} waited {deadline} for the peer to read; "
-            f"the kernel took {total - missing:,} of {count(total, 'byte')}"
+            f"the kernel took {taken:,} of {count(total, 'byte')}"
         )

@@ -98,11 +98,11 @@ def accept_from(listener: _socket.socket) -> tuple[_socket.socket, Any]:
 
 
 def message_size(sock: _socket.socket) -> int:
-    """Return the bytes of the next message, at least 1; a shorter read would cut it off.
+    """Return the bytes of the next message; a shorter read would cut it off.
 
     The kernel tells the whole size to one who only looks (recv(2): MSG_PEEK, MSG_TRUNC).
     """
-    return sock.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC) or 1
+    return sock.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
 
 
 def resolve_port(port: object, kind: int) -> int:

@@ -91,6 +91,23 @@ class Deadline:
         return seconds(self.timeout)
 
 
+class Pauses:
+    """The pauses between two looks at what the kernel has no event for: they grow."""
+
+    FIRST, LONGEST = 50e-6, 5e-3
+    """Seconds. A peer that waits in recv() has read after 40 µs to 70 µs."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = self.FIRST
+
+    def next(self) -> float:
+        """Return the seconds of the next one."""
+        pause, self._next = self._next, min(self._next * 2, self.LONGEST)
+        return pause
+
+
 def as_seconds(value: object, *, name: str = "timeout") -> float:
     """Return a span in seconds, or say what is wrong with it."""
     return amount_of(value, name=name, unit="seconds")

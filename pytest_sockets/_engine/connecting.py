@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_sockets._engine.binding import LOOPBACK, new_socket, plain
-from pytest_sockets._engine.clock import Deadline
+from pytest_sockets._engine.clock import Deadline, Pauses
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.listener import ACCEPTING, limit
 from pytest_sockets._engine.selector import ONCE, WRITE
@@ -18,6 +18,8 @@ from pytest_sockets._engine.waiting import Signal, Steps, Wait
 from pytest_sockets._wire.errors import UnsupportedError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.rendering import show_address
+
+AF_UNIX = getattr(socket, "AF_UNIX", None)
 
 
 class Connector:
@@ -95,7 +97,12 @@ class Connector:
     def _reach(
         self, sock: _socket.socket, family: int, target: Any, deadline: Deadline
     ) -> Steps[None]:
-        code = sock.connect_ex(target)
+        code, pauses = sock.connect_ex(target), Pauses()
+        # AF_UNIX does not let a non-blocking socket queue for the queue (connect(2)), and tells
+        # nobody when there is room.
+        while code == errno.EAGAIN and family == AF_UNIX and deadline.remaining():
+            yield Wait(Deadline(min(pauses.next(), deadline.remaining())))
+            code = sock.connect_ex(target)
         if code == errno.EINPROGRESS:
             self.done, self._error = Signal(), 0
             selector = Engine.current().selector
@@ -114,7 +121,6 @@ class Connector:
             code = errno.ECONNREFUSED
         if code:
             where = show_address(plain(family, target))
-            # AF_UNIX does not let a non-blocking socket queue for the queue (connect(2)).
             full = "; its queue of connections is full" if code == errno.EAGAIN else ""
             raise OSError(code, f"{os.strerror(code)}: {where}{full}")
         if family in LOOPBACK:

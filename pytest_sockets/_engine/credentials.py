@@ -38,3 +38,20 @@ def credentials_beside(beside: Iterable[tuple[int, int, bytes]]) -> PeerCredenti
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
             return PeerCredentials._make(_UCRED.unpack(content))
     return None
+
+
+def is_at_end(sock: _socket.socket) -> bool:
+    """Whether what reads as empty on AF_UNIX's SOCK_SEQPACKET is the end, not an empty message.
+
+    A message has its sender beside it, for one who asks; the end has none. Asked for at this look
+    alone: a socket that goes on asking is given a name of its own when it sends (unix(7)).
+
+    Raises:
+        BlockingIOError: there is neither.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    try:
+        beside = sock.recvmsg(1, CREDENTIALS_ROOM, socket.MSG_PEEK)[1]
+    finally:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+    return credentials_beside(beside) is None

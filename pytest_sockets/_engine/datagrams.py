@@ -201,7 +201,7 @@ class DatagramSocket:
         record, descriptors, sender = self.record, self.descriptors, None
         while self._socket is not None and taken != most:
             try:
-                size = LARGEST_UDP if self._is_udp else message_size(self._socket)
+                size = LARGEST_UDP if self._is_udp else message_size(self._socket) or 1
                 if descriptors is None:
                     data, address = self._socket.recvfrom(size)
                 else:

@@ -13,9 +13,19 @@ import errno
 import select
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_sockets._engine.binding import LOOPBACK
+from pytest_sockets._engine.clock import Deadline, Pauses
 from pytest_sockets._engine.diag import TCPPeer, Unseen, find_tcp_peer, find_unix_peer
+
+if TYPE_CHECKING:
+    from pytest_sockets._engine.stream_base import StreamBase
+
+UNSEEN = 0.2
+"""Seconds without a sign of the peer's socket, nor of its end, after which it is somewhere else."""
+APART = 0.02
+"""Seconds between two pieces where it cannot be known whether the peer has read the first."""
 
 _GOT_FIN = frozenset({"CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT"})
 
@@ -43,7 +53,32 @@ class Sight(enum.Enum):
     GONE = enum.auto()
     """No such socket can be seen: it was closed, or is somewhere else."""
     BLIND = enum.auto()
-    """Of this family, the kernel does not tell."""
+    """The kernel does not tell: of this family, or as the peer is somewhere else."""
+
+
+class Looks:
+    """The looks of one who waits until the peer of a stream has read what went out.
+
+    Args:
+        may_guess: whether a BLIND look is followed by a guess: that the peer has read when its
+            kernel has had all for some time.
+    """
+
+    def __init__(self, stream: StreamBase, *, may_guess: bool) -> None:
+        self.pauses = Pauses()
+        self._stream = stream
+        self._may_guess = may_guess
+        self._apart: Deadline | None = None
+
+    def look(self) -> Sight:
+        """Look once. With the endpoint's lock held, while the stream is open."""
+        sight = self._stream.look()
+        if sight is not Sight.BLIND or not self._may_guess:
+            return sight
+        if self._stream.unacknowledged:
+            return Sight.UNREAD
+        self._apart = self._apart or Deadline(APART)
+        return Sight.UNREAD if self._apart.remaining() else Sight.READ
 
 
 def sight_of_peer(sock: _socket.socket, taken: int) -> Sight:

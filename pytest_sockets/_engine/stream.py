@@ -12,7 +12,7 @@ from typing import final
 from pytest_sockets._engine.clock import CLOCK, Deadline
 from pytest_sockets._engine.selector import READ, WRITE
 from pytest_sockets._engine.stream_faults import Cause, StreamFaults
-from pytest_sockets._engine.stream_reading import LAST_TURNS
+from pytest_sockets._engine.stream_reading import LAST_TURN
 from pytest_sockets._engine.stream_writing import StreamWriting
 
 
@@ -25,7 +25,7 @@ class Stream(StreamWriting):
     connection's bytes, to that call. Reading and drivers run in the I/O thread only.
     """
 
-    turns = 10  # of up to 4 MiB: more than the kernel holds of a stream
+    turns = 10  # of up to 4 MiB or 256 messages: more than the kernel holds of a stream
 
     # -- the I/O thread
 
@@ -121,13 +121,13 @@ class Stream(StreamWriting):
         self._owner._on_first(self, sent=sent)
 
     def _on_drained(self) -> None:
-        if self.driver is not None and self._closing is None:
+        if self.driver is not None:
             self.driver.on_drained(self)
 
     def _lose(self, error: OSError) -> None:
         """Take the kernel's word that the connection is broken."""
         driver, self.driver = self.driver, None
-        self._take_rest()
+        self._read(LAST_TURN, to_the_end=True, is_lost=True)
         if self.peer_ended is None or not self._eof_sent:
             self.peer_ended = "reset"
             self.reset_error = error
@@ -177,7 +177,7 @@ class Stream(StreamWriting):
         with self._owner._lock:
             if self._socket is not None:
                 self.driver = None
-                self._read(LAST_TURNS, to_the_end=True)
+                self._read(LAST_TURN, to_the_end=True)
                 self._release()
             if self.descriptors is not None:
                 self.descriptors.close()

@@ -14,6 +14,7 @@ from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine, Timer
 from pytest_sockets._engine.parties import Driver, Owner
 from pytest_sockets._engine.peer import (
+    UNSEEN,
     PeerState,
     Sight,
     outgoing,
@@ -69,9 +70,13 @@ class StreamBase:
         self._timer: Timer | None = None
         self._queue: deque[bytes | memoryview] = deque()
         self._queued = 0
-        self._inserted = 0, 0  # where a fault put something in, and how many
+        self._inserted = 0  # bytes at the queue's front that faults have put in
+        self._inserted_taken = 0  # such bytes that the kernel has taken
+        self._inserted_here = 0  # entries at the queue's front put in since it last took any
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
+        self._was_seen = False  # the peer's socket
+        self._unseen: Deadline | None = None  # after which it is somewhere else
         self._room = 0  # the receive buffer before faults stopped reading
         self._waits_for_room = False
         self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
@@ -90,6 +95,11 @@ class StreamBase:
         return self._socket is not None and not self._eof_sent and self._closing is None
 
     @property
+    def is_eof_sent(self) -> bool:
+        """Whether our FIN is out."""
+        return self._eof_sent
+
+    @property
     def queued(self) -> int:
         """Bytes that wait for the peer to make room."""
         return self._queued
@@ -100,14 +110,40 @@ class StreamBase:
         return self.record.sent.size
 
     @property
+    def under_way(self) -> int:
+        """Bytes of the queue that wait for their time, not for the peer. With the lock held."""
+        return 0 if self.faults is None else self.faults.under_way
+
+    @property
+    def own_queued(self) -> int:
+        """Bytes that wait for the peer to make room, without those that faults have put in."""
+        return self._queued - self._inserted
+
+    @property
+    def own_taken(self) -> int:
+        """Bytes that the kernel has taken from us, without those that faults have put in."""
+        return self.taken - self._inserted_taken
+
+    @property
     def unacknowledged(self) -> int:
         """Bytes of ours, all counted, that the peer's kernel has not acknowledged; 0 if unknown."""
         return 0 if self._socket is None else outgoing(self._socket)
 
     def look(self) -> Sight:
-        """Look what the peer has read. With the endpoint's lock held, while it is open."""
+        """Look what the peer has read. With the endpoint's lock held, while it is open.
+
+        GONE is a peer that was there before, or has ended. One that has never been seen counts as
+        UNREAD for some time, which its end may need to get here, and as BLIND from then on.
+        """
         assert self._socket is not None
-        return sight_of_peer(self._socket, self.taken)
+        sight = sight_of_peer(self._socket, self.taken)
+        if sight is not Sight.GONE:
+            self._was_seen = self._was_seen or sight is not Sight.BLIND
+            return sight
+        if self._was_seen or self.peer_ended is not None:
+            return sight
+        self._unseen = self._unseen or Deadline(UNSEEN)
+        return Sight.UNREAD if self._unseen.remaining() else Sight.BLIND
 
     def peer_state(self) -> PeerState | None:
         """Return what the kernel says of the peer's socket; `None` where it says nothing."""
@@ -121,7 +157,7 @@ class StreamBase:
 
     @property
     def relief(self) -> Signal:
-        """A signal whose level is the faults that have acted. From any thread."""
+        """A signal that rises when `is_relieved` may have become true. From any thread."""
         with self._owner._lock:
             if self._relief is None:
                 self._relief = Signal()

@@ -83,6 +83,7 @@ class StreamFaults:
         self._stream = stream
         self._waiting: list[tuple[Cause, int]] = []  # with the bytes received when it was made
         self._works: dict[Cause, Work] = {}
+        self._keeps = False  # whether it is one of these that what goes out next waits for
 
     # -- faults come and go
 
@@ -118,6 +119,7 @@ class StreamFaults:
         work = self._works.pop(cause, None)
         if work is not None:
             work.stop()
+            self._keeps = False  # another one that does will say so again
             if self._stream.is_open:
                 self._stream.record.mark(CLOCK.stamp(), "note", note=f"{cause.effect!r} lifted")
                 self._stream.release_soon()
@@ -131,7 +133,12 @@ class StreamFaults:
     @property
     def is_relieving(self) -> bool:
         """Whether nobody has to wait for what was sent: it is kept back, or will never go out."""
-        return self.ended_by is not None or any(work.holds for work in self._works.values())
+        return self.ended_by is not None or self._keeps
+
+    @property
+    def under_way(self) -> int:
+        """Bytes of the stream's queue that are only delayed."""
+        return max((work.under_way() for work in self._works.values()), default=0)
 
     # -- what the stream asks
 
@@ -162,16 +169,21 @@ class StreamFaults:
         for work in self._works.values():
             most = min(most, work.allow(most))
             if most <= 0:
+                self._keep()
                 return b""
+        self._keeps = False
         if most < len(data) and not self._stream.has_messages:
             data = memoryview(data)[:most]
         for work in self._works.values():
-            data = work.change(data, taken)
+            data = work.change(data)
         return data
 
     def may_end(self) -> bool:
         """Whether EOF may go out now."""
-        return all(work.may_end() for work in self._works.values())
+        may_end = all(work.may_end() for work in self._works.values())
+        if not may_end:
+            self._keep()
+        return may_end
 
     # -- what the stream tells
 
@@ -247,7 +259,9 @@ class StreamFaults:
 
     def _act(self, cause: Cause) -> None:
         stream, effect = self._stream, cause.effect
-        if not stream.is_open or not cause.claim():
+        if not stream.is_open or (stream.is_eof_sent and not _outlives_eof(effect)):
+            return  # nothing is left that it could act on: it has met nothing
+        if not cause.claim():
             return
         text = words(effect, cause.moment)
         record = stream.record
@@ -261,7 +275,20 @@ class StreamFaults:
         work = start(stream, effect, cause.draw(record.index))
         if work is not None:
             self._works[cause] = work
+            if stream.queued and work.allow(1) <= 0:
+                self._keeps = True
         stream.relief.advance(stream.relief.level + 1)
+
+    def _keep(self) -> None:
+        """Relieve who waits for what was sent: it is a fault now that keeps it back."""
+        if not self._keeps:
+            self._keeps = True
+            self._stream.relief.advance(self._stream.relief.level + 1)
+
+
+def _outlives_eof(effect: Effect) -> bool:
+    """Whether an effect has something to act on when our EOF is out: more than what is sent."""
+    return effect._is_on_receiving or isinstance(effect, (Reset, Close))
 
 
 def words(effect: Effect, moment: Moment | None) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 
 from pytest_sockets._engine.binding import message_size
+from pytest_sockets._engine.credentials import is_at_end
 from pytest_sockets._engine.selector import READ
 from pytest_sockets._engine.stream_base import LARGE_READ, StreamBase
 
-TURNS = 16
-"""Reads of one stream before other sockets are served."""
-LAST_TURNS = 256
-"""Reads at the end: beyond any kernel buffer, yet bounded when the peer never stops sending."""
+TURN = 4 * 1024 * 1024
+"""Bytes of one stream that are taken before other sockets are served."""
+LAST_TURN = 64 * 1024 * 1024
+"""Bytes taken at the end: beyond any kernel buffer, yet bounded when the peer never stops."""
+LEAST = 16 * 1024
+"""Bytes that a read counts for at least. A message may have one, and the kernel's buffer hold some
+hundreds of them; so a turn has 256 at most, and the last one 4,096."""
 
 
 class StreamReading(StreamBase):
@@ -54,10 +59,14 @@ class StreamReading(StreamBase):
 
     # -- reading
 
-    def _read(self, turns: int = TURNS, *, to_the_end: bool = False) -> None:
-        for _ in range(turns):
-            if self._socket is None or self.peer_ended is not None or self._is_stopped:
-                return
+    def _read(self, most: int = TURN, *, to_the_end: bool = False, is_lost: bool = False) -> None:
+        """Take what the kernel holds, up to about so many bytes.
+
+        A stream that `is_lost` has an end already: a send that fails says nothing of the bytes that
+        came before, and the kernel still has them.
+        """
+        left = most
+        while left > 0 and not (self._socket is None or self.peer_ended or self._is_stopped):
             size = self._read_size
             try:
                 if self.faults is not None and not self.has_messages:
@@ -66,54 +75,51 @@ class StreamReading(StreamBase):
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                self._lose(error)
+                if not is_lost:
+                    self._lose(error)
                 return
+            if data is None:
+                left -= LEAST
+                continue
             if not data:
-                self._take_eof()
+                if not is_lost:
+                    self._take_eof()
                 return
             full = len(data) == size
             if size == self._read_size and full and size < LARGE_READ:
                 self._read_size *= 8
                 self._read_size = min(self._read_size, LARGE_READ)
+            left -= max(len(data), LEAST)
             self._take(data)
-            if not to_the_end and (not full or self._pauses):
+            # What is not plain comes in pieces: a message, or bytes up to descriptors.
+            if not to_the_end and (self._pauses or (self._is_plain and not full)):
                 return
-
-    def _take_rest(self) -> None:
-        # A send that fails says nothing of the bytes that came before; the kernel still has them.
-        for _ in range(LAST_TURNS):
-            if self._socket is None or self.peer_ended is not None or self._is_stopped:
-                return
-            try:
-                size = LARGE_READ
-                if self.faults is not None and not self.has_messages:
-                    size = self.faults.readable(size, self._peek)
-                data = self._recv(size)
-            except OSError:
-                return
-            if not data:
-                return
-            self._take(data)
 
     def _peek(self, most: int) -> bytes:
         assert self._socket is not None
         return self._socket.recv(most, socket.MSG_PEEK)
 
-    def _recv(self, most: int) -> bytes:
+    def _recv(self, most: int) -> bytes | None:
+        """Return what comes next, `b""` at the end; `None` is an empty message."""
         sock = self._socket
         assert sock is not None
         if self._is_plain:
             return sock.recv(most)
         if self.has_messages:
-            most = message_size(sock)
-        if self.descriptors is not None:
-            data = self.descriptors.recv(sock, most, self.record.received.size)
-        else:
-            data = sock.recv(most)
-        # An empty message reads like EOF. Behind one, a look finds more or raises BlockingIOError.
-        if not data and self.has_messages and sock.recv(1, socket.MSG_PEEK):
-            return self._recv(most)
-        return data
+            return self._recv_message(sock)
+        assert self.descriptors is not None, "else it is plain"
+        return self.descriptors.recv(sock, most, self.record.received.size)
+
+    def _recv_message(self, sock: _socket.socket) -> bytes | None:
+        size = message_size(sock)
+        if self.descriptors is None:
+            data = sock.recv(size or 1)
+            # An empty message reads like the end. Behind one, a look finds more or raises
+            # BlockingIOError; only a second one looks like the end.
+            return None if not data and sock.recv(1, socket.MSG_PEEK) else data
+        if not size and is_at_end(sock):
+            return b""
+        return self.descriptors.recv(sock, size or 1, self.record.received.size) or None
 
     def _take(self, data: bytes) -> None:
         """Take bytes that came."""

@@ -8,26 +8,22 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pytest_sockets._engine.clock import CLOCK, Deadline
-from pytest_sockets._engine.peer import Sight
+from pytest_sockets._engine.peer import Looks, Sight
 from pytest_sockets.faults import Corrupt, Delay, Slice, Throttle
 
 if TYPE_CHECKING:
     from pytest_sockets._engine.engine import Timer
     from pytest_sockets._engine.stream import Stream
 
-FIRST_LOOK, LONGEST_PAUSE = 50e-6, 5e-3
-"""Seconds between two looks at what the peer has read, growing: the kernel has no event for it."""
-APART = 0.02
-"""Seconds between two pieces where it cannot be known whether the peer has read the first."""
 TICK = 0.05
 """Seconds whose bytes a throttle sends at once: more often would cost, less often would jerk."""
+
+CHANGED = 64 * 1024
+"""Bytes that are changed at once: the kernel may take none of them."""
 
 
 class Work:
     """Lets everything pass. All methods are called with the endpoint's lock held."""
-
-    holds = False
-    """Whether it keeps back what its endpoint has sent: nobody has to wait for that."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -37,12 +33,16 @@ class Work:
         """Return how many of the next bytes may go out now; after 0 it calls `release` in time."""
         return most
 
+    def under_way(self) -> int:
+        """Return how many of the bytes that are to be sent wait for their time, not for room."""
+        return 0
+
     def may_end(self) -> bool:
         """Whether EOF may go out now; if not, it calls `release` in time."""
         return True
 
-    def change(self, data: bytes | memoryview, offset: int) -> bytes | memoryview:
-        """Return what goes out instead of bytes that begin at an offset of the stream."""
+    def change(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Return what goes out instead of the next bytes."""
         return data
 
     def on_queued(self, size: int, *, in_front: bool = False) -> None:
@@ -71,8 +71,6 @@ class Work:
 class Stalled(Work):
     """Lets nothing pass."""
 
-    holds = True
-
     def allow(self, most: int) -> int:
         return 0
 
@@ -95,42 +93,26 @@ class Unread(Work):
 class Sliced(Work):
     """Lets a piece pass when the peer has read what went out before."""
 
-    holds = True
-
     def __init__(self, stream: Stream, effect: Slice) -> None:
         super().__init__(stream)
         self._size: float = math.inf if effect.size is None else effect.size
         self._left: float = 0
-        self._pause = FIRST_LOOK
-        self._apart: Deadline | None = None
+        self._looks = Looks(stream, may_guess=True)
 
     def allow(self, most: int) -> int:
         if self._left <= 0:  # a message of SOCK_SEQPACKET cannot be cut, and may be larger
-            if not self._is_read():
-                self._release_in(self._pause)
-                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            if self._looks.look() is Sight.UNREAD:  # of a peer that is gone the send will tell
+                self._release_in(self._looks.pauses.next())
                 return 0
-            self._left, self._pause, self._apart = self._size, FIRST_LOOK, None
+            self._left, self._looks = self._size, Looks(self._stream, may_guess=True)
         return int(min(most, self._left))
 
     def on_taken(self, size: int) -> None:
         self._left -= size
 
-    def _is_read(self) -> bool:
-        stream = self._stream
-        sight = stream.look()
-        if sight is not Sight.BLIND:
-            return sight is not Sight.UNREAD  # of a peer that is gone the send will tell
-        if stream.unacknowledged:
-            return False
-        self._apart = self._apart or Deadline(APART)
-        return not self._apart.remaining()
-
 
 class Throttled(Work):
     """Lets bytes pass as a bucket fills that holds those of one tick."""
-
-    holds = True
 
     def __init__(self, stream: Stream, effect: Throttle) -> None:
         super().__init__(stream)
@@ -156,25 +138,27 @@ class Throttled(Work):
 class Delayed(Work):
     """Lets bytes pass some time after they were to be sent."""
 
-    holds = True
-
     def __init__(self, stream: Stream, effect: Delay) -> None:
         super().__init__(stream)
         self._seconds = effect.seconds
-        self._due: deque[tuple[int, Deadline]] = deque()
+        self._past = 0  # bytes whose time has come
+        self._due: deque[tuple[int, Deadline]] = deque()  # the others, behind them
+        self._coming = 0  # bytes of all of those
         self._end: Deadline | None = None
         if stream.queued:
             self.on_queued(stream.queued)
 
     def allow(self, most: int) -> int:
-        passes = 0
-        for size, due in self._due:
-            if due.remaining():
-                if not passes:
-                    self._release_in(due.remaining())
-                break
-            passes += size
-        return min(most, passes)
+        if self.under_way() and not self._past:
+            self._release_in(self._due[0][1].remaining())
+        return min(most, self._past)
+
+    def under_way(self) -> int:
+        while self._due and not self._due[0][1].remaining():
+            size, _ = self._due.popleft()
+            self._coming -= size
+            self._past += size
+        return self._coming
 
     def on_end(self) -> None:
         self._end = self._end or Deadline(self._seconds)
@@ -188,6 +172,10 @@ class Delayed(Work):
         return True
 
     def on_queued(self, size: int, *, in_front: bool = False) -> None:
+        if in_front and self._past:
+            self._past += size
+            return
+        self._coming += size
         if in_front and self._due:
             first, due = self._due[0]
             self._due[0] = first + size, due
@@ -195,7 +183,11 @@ class Delayed(Work):
             self._due.append((size, Deadline(self._seconds)))
 
     def on_taken(self, size: int) -> None:
-        while size:
+        past = min(size, self._past)
+        self._past -= past
+        size -= past
+        self._coming -= size
+        while size:  # a message of SOCK_SEQPACKET cannot be cut
             first, due = self._due.popleft()
             if first > size:
                 self._due.appendleft((first - size, due))
@@ -209,20 +201,27 @@ class Corrupted(Work):
 
     def __init__(self, stream: Stream, effect: Corrupt, draw: random.Random) -> None:
         super().__init__(stream)
-        self._start = stream.taken
-        self._size = effect.size
+        self._left = effect.size
         self._draw = draw
         # By place: the kernel may take fewer bytes than it was given, and be given them again.
-        self._masks: list[int] = []
+        self._masks: deque[int] = deque()
 
-    def change(self, data: bytes | memoryview, offset: int) -> bytes | memoryview:
-        first = max(0, self._start - offset)
-        last = min(len(data), self._start + self._size - offset)
-        if first >= last:
+    def allow(self, most: int) -> int:
+        return min(most, CHANGED) if self._left else most
+
+    def change(self, data: bytes | memoryview) -> bytes | memoryview:
+        size = min(len(data), self._left)
+        if not size:
             return data
-        while len(self._masks) < offset + last - self._start:
+        while len(self._masks) < size:
             self._masks.append(self._draw.randrange(1, 256))
         changed = bytearray(data)
-        for at in range(first, last):
-            changed[at] ^= self._masks[offset + at - self._start]
+        for at, mask in zip(range(size), self._masks, strict=False):
+            changed[at] ^= mask
         return bytes(changed)
+
+    def on_taken(self, size: int) -> None:
+        size = min(size, self._left)
+        self._left -= size
+        for _ in range(size):
+            self._masks.popleft()

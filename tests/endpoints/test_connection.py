@@ -208,7 +208,24 @@ def test_a_full_queue_of_a_path_is_named(sockets: Sockets) -> None:
         full.listen(0)  # takes one connection
         sockets.connect(f"{folder}/s")
         with pytest.raises(BlockingIOError, match=r"/s; its queue of connections is full$"):
-            sockets.connect(f"{folder}/s")
+            sockets.connect(f"{folder}/s", timeout=0.01)
+
+
+def test_a_full_queue_of_a_path_is_waited_for(sockets: Sockets, armed: threading.Semaphore) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as full:
+        full.bind(f"{folder}/s")
+        full.listen(0)  # takes one connection
+        full.settimeout(PATIENCE)
+        sockets.connect(f"{folder}/s")
+        with Background() as pool:
+            connecting = pool.submit(sockets.connect, f"{folder}/s")
+            for _ in range(10):  # each is a look that found no room
+                assert armed.acquire(timeout=PATIENCE)
+            full.accept()[0].close()
+            conn = connecting.result()
+        with full.accept()[0] as accepted:
+            accepted.sendall(b"hello")
+            conn.expect(b"hello")
 
 
 # -- what it is

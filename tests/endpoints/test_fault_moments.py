@@ -230,10 +230,11 @@ def test_faults_of_the_same_moment_act_in_the_order_they_were_made(server: TCPSe
     for data in (b"1", b"2", b"3"):
         server.fault(Inject(data), at=AfterSent(5))
     server.fault(HalfClose(), at=AfterSent(5))
-    server.fault(Inject(b"4"), at=AfterSent(5))
+    late = server.fault(Inject(b"4"), at=AfterSent(5), must_hit=False)
     with plain_client(server.address) as client:
         server.accept().send(GREETING)
         assert read_to_the_end(client) == (b"hello123", "EOF")
+    assert late.hits == 0
 
 
 @pytest.mark.parametrize("at", [None, BeforeSend(), AfterSent(5), AfterReceived(1)], ids=repr)

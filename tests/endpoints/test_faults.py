@@ -658,7 +658,7 @@ def test_what_is_drawn_depends_on_the_seed_the_connection_and_the_fault_alone() 
     assert len({corrupted(1), corrupted(2), corrupted(1, connection=1), corrupted(1, more=1)}) == 4
 
 
-def test_a_corruption_without_end_costs_no_memory(server: StreamServer) -> None:
+def test_a_corruption_may_be_without_end(server: StreamServer) -> None:
     server.fault(Corrupt(10**12))
     with plain_client(server.address) as client:
         conn = server.accept()

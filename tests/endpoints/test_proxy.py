@@ -25,7 +25,7 @@ from pytest_sockets import (
 )
 from pytest_sockets._endpoints.relaying import BOUND
 from pytest_sockets._engine.stream_base import LARGE_READ
-from pytest_sockets.faults import AfterSent, Close
+from pytest_sockets.faults import AfterSent, Close, Delay
 from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, plain_client, read_to_eof
 
 FAMILIES = ["ipv4", "ipv6", "unix"]
@@ -314,6 +314,16 @@ def test_nothing_is_read_from_one_side_while_the_other_does_not_read(
     sender.shutdown(socket.SHUT_WR)
     assert read_to_eof(reader) == CONTENT[:taken]
     assert line.queued == (0, 0)
+
+
+def test_a_delay_makes_the_way_long_and_not_narrow(sockets: Sockets) -> None:
+    with proxied(sockets) as line, Background() as pool:
+        line.proxy.fault(Delay(3600.0), direction="reply")
+        sending = pool.submit(line.server.sendall, CONTENT)
+        line.upstream_side.assert_received(CONTENT)
+        sending.result()
+        assert line.queued == (len(CONTENT), 0)
+        assert line.client_side.sent == b""
 
 
 def test_both_sides_may_be_full_and_read_later(line: Proxied) -> None:

@@ -5,13 +5,14 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from processes import run_quietly
 from proxied import Proxied, black_hole, kinds, proxied, stall
 from pytest_sockets import EndpointClosedError, EndpointError, Settings, Sockets, TCPProxy
+from pytest_sockets.faults import HalfClose
 from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, abort, plain_client, read_to_eof
 from threads import eager_threads
 from told import told
@@ -112,6 +113,32 @@ def test_eof_is_passed_on_behind_bytes_that_still_wait(line: Proxied, way: Way) 
     for side in line.proxy.endpoints:
         side.wait_closed(1, timeout=FOREVER)
         assert "reset" not in " ".join(kinds(side.connections[0]))
+
+
+def half_close_by_verb(line: Proxied) -> None:
+    line.upstream_side.send_eof(timeout=FOREVER)
+
+
+def half_close_by_fault(line: Proxied) -> None:
+    line.proxy.fault(HalfClose(), direction="request")
+
+
+@pytest.mark.parametrize("half_close", [half_close_by_verb, half_close_by_fault])
+def test_a_client_that_was_held_back_can_send_on_behind_an_eof_of_the_test(
+    line: Proxied, half_close: Callable[[Proxied], None]
+) -> None:
+    taken = stall(line.client, line.proxy, CONTENT)
+    assert taken < len(CONTENT)
+    with Background() as pool:
+        closing = pool.submit(half_close, line)
+        came = read_to_eof(line.server)
+        closing.result()
+    assert CONTENT.startswith(came)
+    line.server.sendall(b"too large")
+    assert line.client.recv(100) == b"too large"
+    line.client.sendall(CONTENT)  # to nobody
+    line.client.shutdown(socket.SHUT_WR)
+    line.client_side.wait_eof()
 
 
 def test_a_server_that_vanishes_is_an_eof_for_the_client(line: Proxied) -> None:
@@ -252,6 +279,21 @@ def test_a_client_is_reset_when_the_upstream_does_not_answer_in_time() -> None:
         where = f"127.0.0.1:{address[1]}"
         why = f"upstream not reached: connecting to {where} took 0.01 s"
         assert {note for _, _, note in notes(proxy)} == {why}
+
+
+def test_a_path_whose_queue_is_full_is_waited_for(sockets: Sockets) -> None:
+    with contextlib.ExitStack() as stack, socket.socket(socket.AF_UNIX) as upstream:
+        upstream.bind("")
+        upstream.listen(0)  # takes one connection
+        upstream.settimeout(PATIENCE)
+        proxy = sockets.tcp_proxy(os.fsdecode(upstream.getsockname()))
+        clients = [stack.enter_context(plain_client(proxy.address)) for _ in range(6)]
+        proxy.client.wait_connections(6)
+        assert len(proxy.client.connections) == 6  # a turn of the loop: each has tried by now
+        for _ in clients:
+            accepted, _ = upstream.accept()
+            stack.enter_context(accepted).sendall(b"hello")
+        assert [client.recv(5) for client in clients] == [b"hello"] * 6
 
 
 def test_an_upstream_may_come_later(sockets: Sockets) -> None:

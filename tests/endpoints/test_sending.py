@@ -23,8 +23,8 @@ from pytest_sockets import (
     UnsupportedError,
     WaitTimeout,
 )
-from pytest_sockets._endpoints import sending
 from pytest_sockets._engine import peer
+from pytest_sockets.faults import Slice
 from recv_spy import MOST, Spy, other_process, spying
 from stream_ends import FOREVER, Background, Ends, abort, plain_client, read_to_eof
 
@@ -318,11 +318,25 @@ def unseen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def test_unseen_peers_get_pieces_in_the_documented_distance(
     sockets: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "APART", 0.5)  # enough for a reader on a busy machine
+    monkeypatch.setattr(peer, "APART", 0.5)  # enough for a reader on a busy machine
     server = sockets.tcp_server()
     with spying(server.address) as spy:
         conn = server.accept()
         conn.send_apart(b"one", b"two")
+        conn.close()
+        assert spy.reads() == [b"one", b"two"]
+
+
+@pytest.mark.usefixtures("unseen")
+def test_unseen_peers_get_slices_in_the_same_distance(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "APART", 0.5)
+    server = sockets.tcp_server()
+    server.fault(Slice(3))
+    with spying(server.address) as spy:
+        conn = server.accept()
+        conn.send(b"onetwo")
         conn.close()
         assert spy.reads() == [b"one", b"two"]
 

@@ -77,6 +77,60 @@ def test_all_that_the_kernel_holds_is_there_at_once(family: str) -> None:
                 assert len(conn.received) == held
 
 
+def message_client(server: StreamServer) -> socket.socket:
+    """Connect with messages, to a server of SOCK_SEQPACKET."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.connect(server.address)
+    return sock
+
+
+def fill_with_messages(client: socket.socket) -> int:
+    """Send small messages for as long as the kernel takes them, and return how many it took."""
+    client.setblocking(False)
+    held = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            held += client.send(b"x")
+    return held
+
+
+def test_all_messages_that_the_kernel_holds_are_there_at_once() -> None:
+    with StreamServer(family="unix", type=socket.SOCK_SEQPACKET, settings=PATIENT) as server:
+        for _ in range(10):
+            with message_client(server) as client:
+                conn = server.accept()
+                with server._lock:  # nobody reads meanwhile
+                    held = fill_with_messages(client)
+                assert held > 256
+                assert len(conn.received) == held
+
+
+def test_all_messages_that_the_kernel_holds_are_there_at_the_end() -> None:
+    with StreamServer(family="unix", type=socket.SOCK_SEQPACKET, settings=PATIENT) as server:
+        with message_client(server) as client:
+            conn = server.accept()
+            with server._lock:
+                held = fill_with_messages(client)
+                server.close()
+    assert held > 256
+    assert len(conn.received) == held
+
+
+def test_all_bytes_with_descriptors_beside_them_are_there_at_once() -> None:
+    # The kernel ends each read behind the bytes that came with descriptors.
+    with StreamServer(family="unix", settings=PATIENT) as server:
+        for _ in range(10):
+            with plain_client(server.address) as client:
+                conn = server.accept()
+                client.setblocking(False)
+                held = 0
+                with server._lock, contextlib.suppress(BlockingIOError):
+                    while True:
+                        held += socket.send_fds(client, [bytes(1000)], [client.fileno()])
+                assert held > 50_000
+                assert len(conn.received) == held
+
+
 def test_bytes_that_were_given_out_stay_as_they_are_and_block_nothing() -> None:
     with TCPServer(settings=PATIENT) as server, plain_client(server.address) as client:
         held: list[bytes] = []
