@@ -17,6 +17,7 @@ from pytest_sockets._engine.peer import (
     UNSEEN,
     PeerState,
     Sight,
+    is_tcp,
     outgoing,
     sight_of_peer,
     state_of_peer,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_sockets._engine.stream_faults import StreamFaults
 
 AF_UNIX = getattr(socket, "AF_UNIX", None)
+HAS_QUICKACK = hasattr(socket, "TCP_QUICKACK")  # Linux
 FIRST_READ = 8 * 1024
 LARGE_READ = 256 * 1024
 """A read buffer grows from the first size to this one while reads fill it: allocating 256 KiB for
@@ -81,6 +83,7 @@ class StreamBase:
         self._waits_for_room = False
         self._pauses: dict[object, bool] = {}  # by reason: whether our close ends it
         self._read_size = FIRST_READ
+        self._delays_acks = HAS_QUICKACK and is_tcp(sock)
         self._is_plain = not self.has_messages and self.descriptors is None
         self._interest = 0
 

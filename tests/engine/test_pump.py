@@ -41,6 +41,24 @@ def test_what_a_client_has_sent_is_in_the_record_at_once(size: int) -> None:
     assert incomplete == 0
 
 
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_what_the_clients_kernel_would_hold_back_is_in_the_record(family: str) -> None:
+    with (
+        TCPServer(family=family, settings=PATIENT) as server,
+        plain_client(server.address) as client,
+    ):
+        conn = server.accept()
+        for number in range(1, 20):
+            client.sendall(b"ask")
+            conn.expect(b"ask")
+            conn.send(b"answer")  # from now on our kernel acknowledges with the next answer
+            assert client.recv(100) == b"answer"
+            client.sendall(b"one")
+            client.sendall(b"two")  # Nagle's algorithm waits until the one before is acknowledged
+            assert server.received == b"askonetwo" * number
+            conn.expect(b"onetwo")
+
+
 def test_it_is_there_at_once_beside_a_busy_thread() -> None:
     done = False
 
