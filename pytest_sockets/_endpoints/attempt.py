@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.endpoint import Endpoint
-from pytest_sockets._endpoints.problems import Problem, gather
+from pytest_sockets._endpoints.problems import Problem, gather, look
 from pytest_sockets._engine.clock import CLOCK
 
 
@@ -32,4 +32,10 @@ class Attempt:
 
         `judge` says that the test is through: what has not happened yet never will.
         """
-        return gather(self.endpoints(), since=self._started, judge=judge)
+        # What has come for a longer-lived endpoint shows only once it was read, which one of them
+        # has the I/O thread do for all.
+        unread = [endpoint for endpoint in self._standing if not endpoint.is_closed][:1]
+        return [
+            *look(unread, judge=False),
+            *gather(self.endpoints(), since=self._started, judge=judge),
+        ]
