@@ -168,9 +168,15 @@ def _phase(attempt: Attempt) -> Generator[None, None, None]:
     __tracebackhide__ = True
     try:
         yield
-    except (Exception, pytest.fail.Exception) as error:
-        explain(error, attempt.problems())
+    except BaseException as error:
+        if _is_failure(error):
+            explain(error, attempt.problems())
         raise
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether what raises this has failed; all else skips it, or ends more than a test."""
+    return not isinstance(error, (KeyboardInterrupt, pytest.exit.Exception, pytest.skip.Exception))
 
 
 def _add_section(report: pytest.TestReport, title: str, content: str) -> None:
