@@ -137,8 +137,15 @@ class SocketsPlugin:
 
     # -- a debugger
 
-    def pytest_enter_pdb(self) -> None:
+    def pytest_enter_pdb(self, pdb: Any) -> None:
         """Let no deadline pass while somebody looks around."""
+        set_quit = pdb.set_quit
+
+        def resume_and_quit() -> None:  # pytest tells only of who continues
+            CLOCK.resume()
+            set_quit()
+
+        pdb.set_quit = resume_and_quit
         CLOCK.pause()
 
     def pytest_leave_pdb(self) -> None:
