@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -38,10 +38,10 @@ class ToldSweep(Sweep):
         sockets: Sockets,
         attempt: Attempt,
         subtests: Subtests | None,
-        failures: tuple[type[BaseException], ...],
+        fails: Callable[[BaseException], bool],
     ) -> None:
         super().__init__(sockets._settings, family=sockets._family)
-        self._failures = failures
+        self._is_failure = fails
         self._properties: list[tuple[str, object]] = item.user_properties
         self._attempt = attempt
         self._progress = Progress(item.config)
@@ -55,18 +55,21 @@ class ToldSweep(Sweep):
     def _before(self, number: int, runs: int, place: Place) -> None:
         self._progress.show(f"sweep: {number:,} of {runs:,}, {place.fault}")
 
-    def _tell(self, run: Run, error: BaseException) -> None:
+    def _fails(self, error: BaseException) -> bool:
+        return self._is_failure(error)
+
+    def _tell(self, run: Run, error: BaseException) -> bool:
         __tracebackhide__ = True
         self._progress.erase()
         if self._subtests is None:
             if self._first is None:
                 self._attempt.part = run.attempt
-            super()._tell(run, error)
-            return
+            return super()._tell(run, error)
         self._attempt.part = run.attempt
         with self._subtests.test(msg=str(run.place)):
             raise error
         self._attempt.part = None  # with -x the error goes on, and is the test's own
+        return True
 
     def _end(self) -> None:
         self._progress.erase()

@@ -358,8 +358,7 @@ def sweep(request: pytest.FixtureRequest, _sockets: Sockets) -> Sweep:
         subtests = request.getfixturevalue("subtests")
     except pytest.FixtureLookupError:  # pytest 8 has none of its own
         subtests = None
-    failures = (Exception, pytest.fail.Exception)
-    return _sweeping.ToldSweep(item, _sockets, item.stash[ATTEMPT], subtests, failures)
+    return _sweeping.ToldSweep(item, _sockets, item.stash[ATTEMPT], subtests, _is_failure)
 
 
 @pytest.fixture

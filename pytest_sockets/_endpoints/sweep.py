@@ -38,9 +38,6 @@ class Sweep:
         family: the family of endpoints that are given none and could have any.
     """
 
-    _failures: tuple[type[BaseException], ...] = (Exception,)
-    """What a run fails with; all else ends the sweep."""
-
     def __init__(self, settings: Settings | None = None, *, family: str | None = None) -> None:
         self._settings = settings
         self._family = family
@@ -93,7 +90,11 @@ class Sweep:
             self._begin(len(found), total)
             for number, place in enumerate(found, 1):
                 self._before(number, len(found), place)
-                hits += self._run(talk, place, f"run {number} of {len(found)}")
+                with closing(self._new_run(place)) as run:
+                    may_go_on = self._run(run, talk, f"run {number} of {len(found)}")
+                    hits += run.is_hit
+                if not may_go_on:
+                    break
         finally:
             self._end()
         self._raise_failed()
@@ -112,13 +113,19 @@ class Sweep:
     def _before(self, number: int, runs: int, place: Place) -> None:
         """Note which run comes next."""
 
-    def _tell(self, run: Run, error: BaseException) -> None:
-        """Take the failure of a run, whose endpoints are still open."""
+    def _fails(self, error: BaseException) -> bool:
+        """Whether a run has failed by this; all else ends the sweep."""
+        # A client that is a program ends by SystemExit where it finds something wrong.
+        return isinstance(error, (Exception, SystemExit))
+
+    def _tell(self, run: Run, error: BaseException) -> bool:
+        """Take the failure of a run, whose endpoints are still open; return whether to go on."""
         if self._first is None:
             self._first = error
         else:  # only as text: an error keeps its frames alive, and with them all that was recorded
             what = shown_text(error).partition("\n")[0]
             self._others.append("; ".join((what, *error.__notes__)))
+        return True
 
     def _end(self) -> None:
         """Note that the last run is over."""
@@ -128,23 +135,28 @@ class Sweep:
     def _run_well(self, talk: Callable[[Sockets], object]) -> list[Stretch]:
         """Run it without a fault, and return what each connection sent."""
         __tracebackhide__ = True
-        with closing(Run(self._settings, self._family)) as run:
-            run.play(talk, self._failures)
+        with closing(self._new_run()) as run:
+            run.play(talk, self._fails)
             return run.stretches()
 
-    def _run(self, talk: Callable[[Sockets], object], place: Place, which: str) -> bool:
-        """Run it with a fault, and return whether that has acted."""
+    def _new_run(self, place: Place | None = None) -> Run:
+        return Run(Opening(self._settings, self._family, place), place)
+
+    def _run(self, run: Run, talk: Callable[[Sockets], object], which: str) -> bool:
+        """Run it with a fault, and return whether to go on."""
         __tracebackhide__ = True
-        with closing(Run(self._settings, self._family, place)) as run:
-            try:
-                run.play(talk, self._failures)
-            except self._failures as error:
-                error.add_note(
-                    f"{which} of the sweep: {place}; alone: "
-                    f"sweep({_name(talk)}, {place.effect!r}, only={place.offset})"
-                )
-                self._tell(run, error)
-            return run.is_hit
+        try:
+            run.play(talk, self._fails)
+        except BaseException as error:
+            place = run.place
+            if place is None or not self._fails(error):
+                raise
+            error.add_note(
+                f"{which} of the sweep: {place}; alone: "
+                f"sweep({_name(talk)}, {place.effect!r}, only={place.offset})"
+            )
+            return self._tell(run, error)
+        return True
 
     def _raise_failed(self) -> None:
         """Raise the failure of the first failed run that nobody was told of."""
@@ -167,17 +179,15 @@ _playing: dict[int, Run] = {}
 class Run:
     """One run of a conversation, with fresh endpoints, and with at most one fault."""
 
-    def __init__(
-        self, settings: Settings | None, family: str | None, place: Place | None = None
-    ) -> None:
+    def __init__(self, sockets: Opening, place: Place | None) -> None:
         self.place = place
         """Where something goes wrong; `None`: nowhere."""
         self.attempt = Attempt()
         """What the report of its failure shows."""
-        self._sockets = Opening(settings, family, place)
+        self._sockets = sockets
 
     def play(
-        self, talk: Callable[[Sockets], object], failures: tuple[type[BaseException], ...]
+        self, talk: Callable[[Sockets], object], fails: Callable[[BaseException], bool]
     ) -> None:
         """Run it, and raise what `talk` raised, or what went wrong on an endpoint's side."""
         __tracebackhide__ = True
@@ -192,8 +202,9 @@ class Run:
             result = talk(self._sockets)
             if isawaitable(result):
                 _refuse_awaitable(talk, result)
-        except failures as error:
-            explain(error, gather(self._opened(), judge=False))
+        except BaseException as error:
+            if fails(error):
+                explain(error, gather(self._opened(), judge=False))
             raise
         finally:
             del _playing[thread]

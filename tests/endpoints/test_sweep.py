@@ -323,6 +323,21 @@ def test_a_problem_becomes_the_cause_of_what_talk_raises(sweep: Sweep) -> None:
     assert str(error) == "of the handler's own"
 
 
+def test_a_program_that_exits_fails_a_run(sweep: Sweep) -> None:
+    def talk(sockets: Sockets) -> None:
+        try:
+            greedy(sockets)
+        except AssertionError as error:
+            raise SystemExit(str(error)) from None
+
+    with pytest.raises(SystemExit) as caught:
+        sweep(talk, Close())
+    assert [note.partition(";")[0] for note in notes(caught.value)] == [
+        "run 4 of 7 of the sweep: Close() at AfterSent(3) on tcp_server connection 0",
+        "also: took b'HELLO' for a reply",
+    ]
+
+
 def test_an_interrupt_ends_the_sweep(sweep: Sweep) -> None:
     servers: list[TCPServer] = []
 

@@ -247,6 +247,30 @@ def test_skip(sweep):
     assert result.parseoutcomes()["skipped"] == 1
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_program_that_exits_fails_a_run_and_pytest_exit_ends_all(
+    run_plain: Inner, told: bool
+) -> None:
+    source = (
+        CLIENT
+        + """
+def test_it(sweep):
+    sweep(bad_at(3, 5, exception=EXCEPTION), Close())
+"""
+    )
+    run = with_subtests(run_plain) if told else run_plain
+    without = ("-p", "no:subtests") if HAS_SUBTESTS and not told else ()
+    text = normal(run(source.replace("EXCEPTION", "SystemExit"), *without).stdout.str())
+    assert "only=3" in text
+    assert "only=5" in text
+
+    result = run(source.replace("EXCEPTION", "pytest.exit.Exception"), *without)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    text = result.stdout.str()
+    assert "Exit: took b'HEL' for a reply" in text
+    assert "FAIL" not in text
+
+
 def test_what_fails_after_the_sweep_has_the_wire_of_the_whole_run(run_told: Inner) -> None:
     result = run_told(BAD + "    raise LookupError('behind it')\n")
     *runs, last = normal(result.stdout.str()).split("tcp_server  tcp 127.0.0.1:PORT")
