@@ -63,12 +63,11 @@ class ToldSweep(Sweep):
         self._progress.erase()
         if self._subtests is None:
             if self._first is None:
-                self._attempt.part = run.attempt
+                self._attempt.explain_by(error, run.attempt)
             return super()._tell(run, error)
-        self._attempt.part = run.attempt
+        self._attempt.explain_by(error, run.attempt)
         with self._subtests.test(msg=str(run.place)):
             raise error
-        self._attempt.part = None  # with -x the error goes on, and is the test's own
         return True
 
     def _end(self) -> None:

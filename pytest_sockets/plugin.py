@@ -126,7 +126,8 @@ class SocketsPlugin:
         _drop_hint(report)
         style = _settings.report_style(self._config)
         if report.failed and attempt is not None and style != "off":
-            endpoints = (attempt.part or attempt).endpoints()
+            error = None if call.excinfo is None else call.excinfo.value
+            endpoints = attempt.shown_with(error).endpoints()
             if endpoints:
                 title = f"sockets: {item.name} (seed {_settings.seed_of(item)})"
                 content = section.text(endpoints, with_bytes=style == "full")

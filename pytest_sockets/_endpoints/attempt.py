@@ -13,10 +13,19 @@ class Attempt:
 
     def __init__(self) -> None:
         self.opened: list[Endpoint] = []
-        self.part: Attempt | None = None
-        """The run of a sweep whose failure is being reported."""
+        self._part: tuple[BaseException, Attempt] | None = None
         self._started = CLOCK.stamp()
         self._standing = registry.open_endpoints()
+
+    def explain_by(self, error: BaseException, part: Attempt) -> None:
+        """Have the report of an error show a part of this, such as the run of a sweep."""
+        self._part = error, part
+
+    def shown_with(self, error: BaseException | None) -> Attempt:
+        """Return what the report of an error shows."""
+        if self._part is not None and self._part[0] is error:
+            return self._part[1]
+        return self
 
     def endpoints(self) -> list[Endpoint]:
         """Return longer-lived endpoints that something happened on, and those it opened."""

@@ -279,6 +279,25 @@ def test_what_fails_after_the_sweep_has_the_wire_of_the_whole_run(run_told: Inne
     assert "FAULT" not in last
 
 
+def test_what_fails_after_a_failed_sweep_that_was_caught_has_the_wire_of_the_whole_run(
+    run_plain: Inner,
+) -> None:
+    without = ("-p", "no:subtests") if HAS_SUBTESTS else ()
+    result = run_plain(
+        CLIENT
+        + """
+def test_it(sweep):
+    with pytest.raises(AssertionError, match="HEL"):
+        sweep(bad_at(3, 5), Close())
+    raise LookupError("behind it")
+""",
+        *without,
+    )
+    text = normal(result.stdout.str())
+    assert "#0 sent        7" in text
+    assert "FAULT" not in text
+
+
 def test_exitfirst_ends_the_sweep(run_plain: Inner) -> None:
     run = Inner(run_plain.pytester, SUBTESTS)
     if not HAS_SUBTESTS:
