@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -46,8 +47,10 @@ class ToldSweep(Sweep):
         self._attempt = attempt
         self._progress = Progress(item.config)
         self._subtests = subtests
+        self._has_alarm = False
 
     def _begin(self, runs: int, total: int) -> None:
+        self._has_alarm = _alarm_is_set()
         if runs < total:
             text = f"{runs:,} of {total:,} runs, spread evenly; most={total} is all"
             self._properties.append((PROPERTY, text))
@@ -64,14 +67,25 @@ class ToldSweep(Sweep):
         if self._subtests is None:
             if self._first is None:
                 self._attempt.explain_by(error, run.attempt)
-            return super()._tell(run, error)
+            return super()._tell(run, error) and not self._is_late()
         self._attempt.explain_by(error, run.attempt)
+        if self._is_late():  # the rest of the test would have no limit either
+            raise error
         with self._subtests.test(msg=str(run.place)):
             raise error
         return True
 
+    def _is_late(self) -> bool:
+        # pytest-timeout limits a test once: its failure is one like any other, wherever in a client
+        # and its event loop it comes out, and nothing would end the next run if that hangs too.
+        return self._has_alarm and not _alarm_is_set()
+
     def _end(self) -> None:
         self._progress.erase()
+
+
+def _alarm_is_set() -> bool:
+    return signal.getitimer(signal.ITIMER_REAL)[0] > 0
 
 
 class Progress:
