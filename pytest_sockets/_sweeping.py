@@ -42,6 +42,7 @@ class ToldSweep(Sweep):
         fails: Callable[[BaseException], bool],
     ) -> None:
         super().__init__(sockets._settings, family=sockets._family)
+        self._skip = sockets._skip
         self._is_failure = fails
         self._properties: list[tuple[str, object]] = item.user_properties
         self._attempt = attempt

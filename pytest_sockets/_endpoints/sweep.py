@@ -41,6 +41,7 @@ class Sweep:
     def __init__(self, settings: Settings | None = None, *, family: str | None = None) -> None:
         self._settings = settings
         self._family = family
+        self._skip: Callable[[str], object] | None = None  # as in `Factory`
         self._first: BaseException | None = None
         self._others: list[str] = []
 
@@ -140,7 +141,9 @@ class Sweep:
             return run.stretches()
 
     def _new_run(self, place: Place | None = None) -> Run:
-        return Run(Opening(self._settings, self._family, place), place)
+        sockets = Opening(self._settings, self._family, place)
+        sockets._skip = self._skip
+        return Run(sockets, place)
 
     def _run(self, run: Run, talk: Callable[[Sockets], object], which: str) -> bool:
         """Run it with a fault, and return whether to go on."""

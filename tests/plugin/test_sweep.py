@@ -351,6 +351,20 @@ def pytest_sockets_endpoint_opened(endpoint):
     result.assert_outcomes(passed=1)
 
 
+def test_a_run_skips_the_test_for_what_the_machine_cannot_do(run_plain: Inner) -> None:
+    result = run_plain(
+        """
+from pytest_sockets import capabilities
+from pytest_sockets.faults import Reset
+
+def test_it(sweep, monkeypatch):
+    monkeypatch.setattr(type(capabilities), "__getitem__", lambda self, name: "no")
+    sweep(lambda sockets: sockets.require("ipv6"), Reset())
+"""
+    )
+    result.assert_outcomes(skipped=1)
+
+
 # -- what is left out
 
 LONG = (
