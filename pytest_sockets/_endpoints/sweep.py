@@ -176,7 +176,7 @@ class Sweep:
 
 
 _playing: dict[int, Run] = {}
-"""Runs by the thread that each is in: sweeps may go on in several at once."""
+"""Runs by the thread that each is in, the innermost: sweeps may go on in several at once."""
 
 
 class Run:
@@ -198,6 +198,7 @@ class Run:
         observers = registry.observers
         keep = self._keep
         thread = threading.get_ident()
+        outer = _playing.get(thread)
         _playing[thread] = self
         if self.place is not None:
             observers.append(keep)
@@ -210,7 +211,10 @@ class Run:
                 explain(error, gather(self._opened(), judge=False))
             raise
         finally:
-            del _playing[thread]
+            if outer is None:
+                del _playing[thread]
+            else:
+                _playing[thread] = outer
             if self.place is not None:
                 observers.remove(keep)
         problems = gather(self._opened())

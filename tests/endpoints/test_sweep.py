@@ -493,6 +493,27 @@ def test_two_sweeps_at_once_do_not_disturb_each_other() -> None:
         assert talk.sent == [REPLY, *(REPLY[:cut] for cut in range(len(REPLY)))]
 
 
+def test_a_sweep_in_a_sweep_leaves_the_outer_run_its_own(sweep: Sweep) -> None:
+    late: list[TCPServer] = []
+
+    def talk(sockets: Sockets) -> None:
+        sock, peer = sockets.unix_socket_pair()
+        peer.send(b"ab")
+        sock.recv(10)
+        Sweep()(Noting(), Reset(), most=2)
+        late.append(TCPServer(name="late"))
+        if len(late) == 2:
+            late[-1].script().expect(b"x")
+
+    try:
+        with pytest.raises(MismatchError, match="late, script 1, 1 step: never played") as caught:
+            sweep(talk, Slice())
+    finally:
+        for server in late:
+            server.close()
+    assert "run 1 of 1 of the sweep" in notes(caught.value)[0]
+
+
 # -- how many
 
 
