@@ -145,9 +145,12 @@ class Summary:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Note what a sweep has left out."""
-        for name, value in report.user_properties:
-            if name == PROPERTY:
-                self._lines[f"{report.nodeid}: {value}"] = None
+        for entry in report.user_properties:
+            match entry:
+                case [str(name), value] if name == PROPERTY:
+                    self._lines[f"{report.nodeid}: {value}"] = None
+                case _:  # somebody else's, of whatever shape
+                    pass
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say it."""

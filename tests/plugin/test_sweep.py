@@ -388,6 +388,20 @@ def test_what_was_left_out_is_told_at_the_end_of_the_run(run: Inner) -> None:
     assert sum("sweeps that were cut short" in line for line in lines_of(result)) == 1
 
 
+def test_what_others_put_beside_it_may_have_any_shape(run: Inner) -> None:
+    result = run(
+        LONG
+        + """
+@pytest.fixture(autouse=True)
+def others(request):
+    request.node.user_properties += [("one",), "ab", 5, None, {"a": 1, "b": 2}, ("a", "b", "c")]
+""",
+        "-q",
+    )
+    result.assert_outcomes(passed=2)
+    assert sum("3 of 7 runs" in line for line in lines_of(result)) == 1
+
+
 def test_what_was_left_out_of_a_failed_sweep_is_told_once(run_told: Inner) -> None:
     result = run_told(BAD.replace("Close()", "Close(), most=7").replace("most=7", "most=6"))
     assert sum("6 of 7 runs" in line for line in lines_of(result)) == 1
