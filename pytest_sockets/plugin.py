@@ -37,7 +37,7 @@ from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.problems import explain, raise_problems
 from pytest_sockets._engine.clock import CLOCK
-from pytest_sockets._report import section
+from pytest_sockets._report import frames, section
 
 E = TypeVar("E", bound=Endpoint | HeldAddress)
 LOOPBACKS = ["127.0.0.1", "::1"]
@@ -167,6 +167,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _settings.report_style(config)
     except ValueError as error:
         raise pytest.UsageError(f"pytest-sockets: {error}") from None
+    frames.hide()
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
     config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
