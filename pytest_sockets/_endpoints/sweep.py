@@ -69,7 +69,7 @@ class Sweep:
                 order each time, runs the client, and asserts what holds whatever goes wrong.
             effects: what goes wrong: values of `pytest_sockets.faults` such as ``Reset()``.
             most: how many of these runs at most, at least 2. Of more, each connection gets its
-                share, spread evenly, its first and last offset among them.
+                share, spread evenly: its first offset, its last, then those between.
             only: run only what has this offset, as the message of a failed run says.
 
         Raises:

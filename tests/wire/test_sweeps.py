@@ -97,18 +97,21 @@ def test_shares_stay_below_the_limit_and_use_it(sizes: list[int], most: int) -> 
 
     assert len(taken) == len(sizes)
     assert all(0 <= share <= size for share, size in zip(taken, sizes, strict=True))
-    assert sum(taken) <= most
-    if sum(sizes) <= most:
-        assert taken == sizes
-    else:
-        filled = sum(size > 0 for size in sizes)
-        assert sum(taken) >= min(most - filled + 1, filled)
-    if 2 * len(sizes) <= most:
-        assert all(share >= min(size, 2) for share, size in zip(taken, sizes, strict=True))
+    assert sum(taken) == min(sum(sizes), most)
+    for each in (1, 2):
+        least = [min(size, each) for size in sizes]
+        has_room = sum(least) <= most
+        for share, at_least in zip(taken, least, strict=True):
+            assert share >= at_least if has_room else share <= at_least
 
 
 def test_shares_are_in_proportion() -> None:
-    assert shares([1_000, 100, 1], 103) == [91, 10, 1]
+    assert shares([1_000, 100, 1], 103) == [91, 11, 1]
+
+
+def test_where_there_is_no_room_for_two_of_each_some_get_a_second() -> None:
+    assert shares([10, 10, 10], 5) == [1, 2, 2]
+    assert shares([10, 0, 10, 10, 10], 2) == [0, 0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
