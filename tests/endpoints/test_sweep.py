@@ -366,6 +366,10 @@ def test_a_connection_that_ends_at_once_takes_one_script_with_it(
 
     told = [str(error).partition(":")[0] for error in errors_of(server)]
     assert told == ["tcp_server, script 2, 2 steps"][: scripts - 1]
+    assert server._notes()[:scripts] == [
+        "script 1, 2 steps: a fault ended its connection at once",
+        "script 2, 2 steps: nobody connected for it",
+    ][:scripts]
 
 
 # -- what a run leaves behind
