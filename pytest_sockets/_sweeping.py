@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from pytest_sockets._endpoints.attempt import Attempt
-from pytest_sockets._endpoints.places import Place
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.spots import Spot
 from pytest_sockets._endpoints.sweep import Run, Sweep
 from pytest_sockets._engine.clock import CLOCK
 
@@ -56,8 +56,8 @@ class ToldSweep(Sweep):
             text = f"{runs:,} of {total:,} runs, spread evenly; most={total} is all"
             self._properties.append((PROPERTY, text))
 
-    def _before(self, number: int, runs: int, place: Place) -> None:
-        self._progress.show(f"sweep: {number:,} of {runs:,}, {place.fault}")
+    def _before(self, number: int, runs: int, spot: Spot) -> None:
+        self._progress.show(f"sweep: {number:,} of {runs:,}, {spot.fault}")
 
     def _fails(self, error: BaseException) -> bool:
         return self._is_failure(error)
@@ -72,7 +72,7 @@ class ToldSweep(Sweep):
         self._attempt.explain_by(error, run.attempt)
         if self._is_late():  # the rest of the test would have no limit either
             raise error
-        with self._subtests.test(msg=str(run.place)):
+        with self._subtests.test(msg=str(run.spot)):
             raise error
         return True
 

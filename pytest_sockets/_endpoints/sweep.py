@@ -12,9 +12,9 @@ from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.faulty import Faulty
-from pytest_sockets._endpoints.places import Place, Stretch, check_effects, places
 from pytest_sockets._endpoints.problems import explain, gather, raise_problems
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.spots import Spot, Stretch, check_effects, spots
 from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.rendering import count, shown_text
@@ -85,13 +85,13 @@ class Sweep:
         if only is not None:
             count_of(only, name="only")
         self._first, self._others = None, []
-        found, total = places(effects, self._run_well(talk), most=most, only=only)
+        found, total = spots(effects, self._run_well(talk), most=most, only=only)
         hits = 0
         try:
             self._begin(len(found), total)
-            for number, place in enumerate(found, 1):
-                self._before(number, len(found), place)
-                with closing(self._new_run(place)) as run:
+            for number, spot in enumerate(found, 1):
+                self._before(number, len(found), spot)
+                with closing(self._new_run(spot)) as run:
                     may_go_on = self._run(run, talk, f"run {number} of {len(found)}")
                     hits += run.is_hit
                 if not may_go_on:
@@ -111,7 +111,7 @@ class Sweep:
     def _begin(self, runs: int, total: int) -> None:
         """Note that so many runs begin, of so many that there could be."""
 
-    def _before(self, number: int, runs: int, place: Place) -> None:
+    def _before(self, number: int, runs: int, spot: Spot) -> None:
         """Note which run comes next."""
 
     def _fails(self, error: BaseException) -> bool:
@@ -140,10 +140,10 @@ class Sweep:
             run.play(talk, self._fails)
             return run.stretches()
 
-    def _new_run(self, place: Place | None = None) -> Run:
-        sockets = Opening(self._settings, self._family, place)
+    def _new_run(self, spot: Spot | None = None) -> Run:
+        sockets = Opening(self._settings, self._family, spot)
         sockets._skip = self._skip
-        return Run(sockets, place)
+        return Run(sockets, spot)
 
     def _run(self, run: Run, talk: Callable[[Sockets], object], which: str) -> bool:
         """Run it with a fault, and return whether to go on."""
@@ -151,12 +151,12 @@ class Sweep:
         try:
             run.play(talk, self._fails)
         except BaseException as error:
-            place = run.place
-            if place is None or not self._fails(error):
+            spot = run.spot
+            if spot is None or not self._fails(error):
                 raise
             error.add_note(
-                f"{which} of the sweep: {place}; alone: "
-                f"sweep({_name(talk)}, {place.effect!r}, only={place.offset})"
+                f"{which} of the sweep: {spot}; alone: "
+                f"sweep({_name(talk)}, {spot.effect!r}, only={spot.offset})"
             )
             return self._tell(run, error)
         return True
@@ -182,8 +182,8 @@ _playing: dict[int, Run] = {}
 class Run:
     """One run of a conversation, with fresh endpoints, and with at most one fault."""
 
-    def __init__(self, sockets: Opening, place: Place | None) -> None:
-        self.place = place
+    def __init__(self, sockets: Opening, spot: Spot | None) -> None:
+        self.spot = spot
         """Where something goes wrong; `None`: nowhere."""
         self.attempt = Attempt()
         """What the report of its failure shows."""
@@ -200,7 +200,7 @@ class Run:
         thread = threading.get_ident()
         outer = _playing.get(thread)
         _playing[thread] = self
-        if self.place is not None:
+        if self.spot is not None:
             observers.append(keep)
         try:
             result = talk(self._sockets)
@@ -215,7 +215,7 @@ class Run:
                 del _playing[thread]
             else:
                 _playing[thread] = outer
-            if self.place is not None:
+            if self.spot is not None:
                 observers.remove(keep)
         problems = gather(self._opened())
         if problems:
@@ -251,27 +251,27 @@ class Run:
         return True
 
     def _opened(self) -> Sequence[Endpoint]:
-        return self._sockets.endpoints if self.place is None else self.attempt.opened
+        return self._sockets.endpoints if self.spot is None else self.attempt.opened
 
 
 class Opening(Sockets):
     """A factory that has one of its endpoints misbehave."""
 
-    def __init__(self, settings: Settings | None, family: str | None, place: Place | None) -> None:
+    def __init__(self, settings: Settings | None, family: str | None, spot: Spot | None) -> None:
         super().__init__(settings, family=family)
         self.fault: Fault | None = None
-        self._awaited = place
+        self._awaited = spot
 
     def _keep(self, endpoint: Endpoint) -> None:
         super()._keep(endpoint)
-        place = self._awaited
-        if place is None or len(self._endpoints) - 1 != place.stretch.endpoint:
+        spot = self._awaited
+        if spot is None or len(self._endpoints) - 1 != spot.stretch.endpoint:
             return
         if isinstance(endpoint, Faulty) and endpoint._carrier == "stream":
             self.fault = endpoint.fault(
-                place.effect,
-                at=AfterSent(place.offset),
-                connection=place.stretch.connection,
+                spot.effect,
+                at=AfterSent(spot.offset),
+                connection=spot.stretch.connection,
                 must_hit=False,
             )
 
