@@ -91,8 +91,9 @@ def _offsets(effect: Effect, stretch: Stretch, only: int | None) -> range:
 
 def _raise_empty(stretches: Sequence[Stretch], only: int | None) -> NoReturn:
     if not any(stretch.size for stretch in stretches):
-        among = f"{count(len(stretches), 'connection')} sent nothing"
-        msg = f"nothing to sweep: {among}; talk must open its endpoints with the Sockets it gets"
+        n = len(stretches)
+        what = f"{count(n, 'connection')} sent nothing" if n else "there was no connection"
+        msg = f"nothing to sweep: {what}; talk must open its endpoints with the Sockets it gets"
         raise ValueError(msg)
     sizes = ", ".join(f"{stretch.label} sent {stretch.size:,}" for stretch in stretches[:SHOWN])
     at = "" if only is None else f" at offset {only}"

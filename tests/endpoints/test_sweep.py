@@ -366,10 +366,13 @@ def test_a_connection_that_ends_at_once_takes_one_script_with_it(
 
     told = [str(error).partition(":")[0] for error in errors_of(server)]
     assert told == ["tcp_server, script 2, 2 steps"][: scripts - 1]
-    assert server._notes()[:scripts] == [
-        "script 1, 2 steps: a fault ended its connection at once",
-        "script 2, 2 steps: nobody connected for it",
-    ][:scripts]
+    assert (
+        server._notes()[:scripts]
+        == [
+            "script 1, 2 steps: a fault ended its connection at once",
+            "script 2, 2 steps: nobody connected for it",
+        ][:scripts]
+    )
 
 
 # -- what a run leaves behind
@@ -599,7 +602,7 @@ MISTAKES: list[tuple[Callable[[Sweep], None], type[Exception], str]] = [
     (
         lambda sweep: sweep(speaks_udp, Reset()),
         ValueError,
-        "0 connections sent nothing; talk must open its endpoints with the Sockets it gets",
+        "there was no connection; talk must open its endpoints with the Sockets it gets",
     ),
     (
         lambda sweep: sweep(Reset(), Reset()),  # type: ignore[arg-type]  # the mistake that is made
