@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pytest_sockets
 from pytest_sockets import cuts, faults, splits
 from pytest_sockets._wire.sweeps import shares, spread
+from wire_samples import STEADY
 
 REPLY = b"HELLO"
 
@@ -79,6 +80,7 @@ def test_of_a_long_reply_most_are_spread_evenly(
     assert [len(head) for head, _ in splits(reply + b"\0", most=most)] == [n + 1 for n in expected]
 
 
+@settings(STEADY)
 @given(st.integers(1, 500), st.integers(2, 500))
 def test_spread_numbers_grow_from_the_first_to_the_last(total: int, most: int) -> None:
     numbers = spread(total, most)
@@ -91,6 +93,7 @@ def test_spread_numbers_grow_from_the_first_to_the_last(total: int, most: int) -
     assert min(steps, default=1) >= 1
 
 
+@settings(STEADY)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=30), st.integers(2, 400))
 def test_shares_stay_below_the_limit_and_use_it(sizes: list[int], most: int) -> None:
     taken = shares(sizes, most)
