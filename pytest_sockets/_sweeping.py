@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from pytest_sockets._endpoints.attempt import Attempt
-from pytest_sockets._endpoints.places import Place
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.spots import Spot
 from pytest_sockets._endpoints.sweep import Run, Sweep
 from pytest_sockets._engine.clock import CLOCK
 
@@ -38,38 +39,54 @@ class ToldSweep(Sweep):
         sockets: Sockets,
         attempt: Attempt,
         subtests: Subtests | None,
-        failures: tuple[type[BaseException], ...],
+        fails: Callable[[BaseException], bool],
     ) -> None:
         super().__init__(sockets._settings, family=sockets._family)
-        self._failures = failures
+        self._skip = sockets._skip
+        self._is_failure = fails
         self._properties: list[tuple[str, object]] = item.user_properties
         self._attempt = attempt
         self._progress = Progress(item.config)
         self._subtests = subtests
+        self._has_alarm = False
 
     def _begin(self, runs: int, total: int) -> None:
+        self._has_alarm = _alarm_is_set()
         if runs < total:
             text = f"{runs:,} of {total:,} runs, spread evenly; most={total} is all"
             self._properties.append((PROPERTY, text))
 
-    def _before(self, number: int, runs: int, place: Place) -> None:
-        self._progress.show(f"sweep: {number:,} of {runs:,}, {place.fault}")
+    def _before(self, number: int, runs: int, spot: Spot) -> None:
+        self._progress.show(f"sweep: {number:,} of {runs:,}, {spot.fault}")
 
-    def _tell(self, run: Run, error: BaseException) -> None:
+    def _fails(self, error: BaseException) -> bool:
+        return self._is_failure(error)
+
+    def _tell(self, run: Run, error: BaseException) -> bool:
         __tracebackhide__ = True
         self._progress.erase()
         if self._subtests is None:
             if self._first is None:
-                self._attempt.part = run.attempt
-            super()._tell(run, error)
-            return
-        self._attempt.part = run.attempt
-        with self._subtests.test(msg=str(run.place)):
+                self._attempt.explain_by(error, run.attempt)
+            return super()._tell(run, error) and not self._is_late()
+        self._attempt.explain_by(error, run.attempt)
+        if self._is_late():  # the rest of the test would have no limit either
             raise error
-        self._attempt.part = None  # with -x the error goes on, and is the test's own
+        with self._subtests.test(msg=str(run.spot)):
+            raise error
+        return True
+
+    def _is_late(self) -> bool:
+        # pytest-timeout limits a test once: its failure is one like any other, wherever in a client
+        # and its event loop it comes out, and nothing would end the next run if that hangs too.
+        return self._has_alarm and not _alarm_is_set()
 
     def _end(self) -> None:
         self._progress.erase()
+
+
+def _alarm_is_set() -> bool:
+    return signal.getitimer(signal.ITIMER_REAL)[0] > 0
 
 
 class Progress:
@@ -128,9 +145,12 @@ class Summary:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Note what a sweep has left out."""
-        for name, value in report.user_properties:
-            if name == PROPERTY:
-                self._lines[f"{report.nodeid}: {value}"] = None
+        for entry in report.user_properties:
+            match entry:
+                case [str(name), value] if name == PROPERTY:
+                    self._lines[f"{report.nodeid}: {value}"] = None
+                case _:  # somebody else's, of whatever shape
+                    pass
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say it."""

@@ -37,7 +37,7 @@ from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.problems import explain, raise_problems
 from pytest_sockets._engine.clock import CLOCK
-from pytest_sockets._report import section
+from pytest_sockets._report import frames, section
 
 E = TypeVar("E", bound=Endpoint | HeldAddress)
 LOOPBACKS = ["127.0.0.1", "::1"]
@@ -126,7 +126,8 @@ class SocketsPlugin:
         _drop_hint(report)
         style = _settings.report_style(self._config)
         if report.failed and attempt is not None and style != "off":
-            endpoints = (attempt.part or attempt).endpoints()
+            error = None if call.excinfo is None else call.excinfo.value
+            endpoints = attempt.shown_with(error).endpoints()
             if endpoints:
                 title = f"sockets: {item.name} (seed {_settings.seed_of(item)})"
                 content = section.text(endpoints, with_bytes=style == "full")
@@ -137,8 +138,15 @@ class SocketsPlugin:
 
     # -- a debugger
 
-    def pytest_enter_pdb(self) -> None:
+    def pytest_enter_pdb(self, pdb: Any) -> None:
         """Let no deadline pass while somebody looks around."""
+        set_quit = pdb.set_quit
+
+        def resume_and_quit() -> None:  # pytest tells only of who continues
+            CLOCK.resume()
+            set_quit()
+
+        pdb.set_quit = resume_and_quit
         CLOCK.pause()
 
     def pytest_leave_pdb(self) -> None:
@@ -159,6 +167,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _settings.report_style(config)
     except ValueError as error:
         raise pytest.UsageError(f"pytest-sockets: {error}") from None
+    frames.hide()
     config.pluginmanager.register(SocketsPlugin(config), "sockets-hooks")
     config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
@@ -168,9 +177,15 @@ def _phase(attempt: Attempt) -> Generator[None, None, None]:
     __tracebackhide__ = True
     try:
         yield
-    except (Exception, pytest.fail.Exception) as error:
-        explain(error, attempt.problems())
+    except BaseException as error:
+        if _is_failure(error):
+            explain(error, attempt.problems())
         raise
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether what raises this has failed; all else skips it, or ends more than a test."""
+    return not isinstance(error, (KeyboardInterrupt, pytest.exit.Exception, pytest.skip.Exception))
 
 
 def _add_section(report: pytest.TestReport, title: str, content: str) -> None:
@@ -201,7 +216,7 @@ def _allow_loopback(item: pytest.Item) -> None:
     """
     fixtures: list[str] = getattr(item, "fixturenames", [])
     loaded = map(item.config.pluginmanager.hasplugin, ("socket", "pytest_socket"))
-    if not any(loaded) or FIXTURES.isdisjoint(fixtures):
+    if not any(loaded) or "_sockets" not in fixtures:
         return
     mark = item.get_closest_marker("allow_hosts")
     allowed = mark.args[0] if mark is not None and mark.args else None
@@ -345,34 +360,10 @@ def sweep(request: pytest.FixtureRequest, _sockets: Sockets) -> Sweep:
         subtests = request.getfixturevalue("subtests")
     except pytest.FixtureLookupError:  # pytest 8 has none of its own
         subtests = None
-    failures = (Exception, pytest.fail.Exception)
-    return _sweeping.ToldSweep(item, _sockets, item.stash[ATTEMPT], subtests, failures)
+    return _sweeping.ToldSweep(item, _sockets, item.stash[ATTEMPT], subtests, _is_failure)
 
 
 @pytest.fixture
 def tcp_proxy(_sockets: Sockets) -> Callable[..., TCPProxy]:
     """A function that puts a TCP proxy before a real server and returns it; both sides recorded."""
     return _sockets.tcp_proxy
-
-
-FIXTURES = frozenset(
-    {
-        "blackhole_address",
-        "echo_server",
-        "raw_client",
-        "refused_address",
-        "reserved_port",
-        "silent_server",
-        "sockets",
-        "sweep",
-        "tcp_proxy",
-        "tcp_server",
-        "tcp_socket_pair",
-        "udp_echo_server",
-        "udp_peer",
-        "udp_proxy",
-        "unix_datagram_peer",
-        "unix_server",
-        "unix_socket_pair",
-    }
-)

@@ -25,6 +25,7 @@ from pytest_sockets.faults import (
 )
 from pytest_sockets.strategies import chunkings, fault_schedules
 from stream_ends import PATIENCE
+from wire_samples import STEADY
 
 DATA = b"OK 5\r\nhello"
 SEARCH = settings(database=None, derandomize=True, max_examples=2_000, deadline=None)
@@ -33,6 +34,7 @@ SEARCH = settings(database=None, derandomize=True, max_examples=2_000, deadline=
 # -- chunkings
 
 
+@settings(STEADY)
 @given(
     st.binary(min_size=1, max_size=60).flatmap(
         lambda data: st.tuples(st.just(data), chunkings(data))
@@ -76,6 +78,7 @@ def _ends_whole(pieces: list[bytes]) -> bool:
 # -- schedules of faults
 
 
+@settings(STEADY)
 @given(st.data(), st.integers(1, 50), st.integers(0, 5))
 def test_faults_are_in_order_and_nothing_follows_an_end(
     data: st.DataObject, sent: int, most: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.endpoint import Endpoint
-from pytest_sockets._endpoints.problems import Problem, gather
+from pytest_sockets._endpoints.problems import Problem, gather, look
 from pytest_sockets._engine.clock import CLOCK
 
 
@@ -13,10 +13,19 @@ class Attempt:
 
     def __init__(self) -> None:
         self.opened: list[Endpoint] = []
-        self.part: Attempt | None = None
-        """The run of a sweep whose failure is being reported."""
+        self._part: tuple[BaseException, Attempt] | None = None
         self._started = CLOCK.stamp()
         self._standing = registry.open_endpoints()
+
+    def explain_by(self, error: BaseException, part: Attempt) -> None:
+        """Have the report of an error show a part of this, such as the run of a sweep."""
+        self._part = error, part
+
+    def shown_with(self, error: BaseException | None) -> Attempt:
+        """Return what the report of an error shows."""
+        if self._part is not None and self._part[0] is error:
+            return self._part[1]
+        return self
 
     def endpoints(self) -> list[Endpoint]:
         """Return longer-lived endpoints that something happened on, and those it opened."""
@@ -32,4 +41,10 @@ class Attempt:
 
         `judge` says that the test is through: what has not happened yet never will.
         """
-        return gather(self.endpoints(), since=self._started, judge=judge)
+        # What has come for a longer-lived endpoint shows only once it was read, which one of them
+        # has the I/O thread do for all.
+        unread = [endpoint for endpoint in self._standing if not endpoint.is_closed][:1]
+        return [
+            *look(unread, judge=False),
+            *gather(self.endpoints(), since=self._started, judge=judge),
+        ]

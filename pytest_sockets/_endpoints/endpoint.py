@@ -106,7 +106,11 @@ class Endpoint(Checked):
 
     def _opened(self) -> None:
         """Join the registry: the endpoint is ready."""
-        registry.enter(self)
+        try:
+            registry.enter(self)
+        except BaseException:  # of an observer: nobody gets the endpoint, so nobody could close it
+            self.close()
+            raise
 
     def _new_record(self, index: int | None) -> Record:
         record = Record(self.name, index, self._spool)

@@ -96,12 +96,7 @@ class Plans:
     def judge(self) -> list[MismatchError]:
         """Return what is wrong if nothing more happens."""
         found: list[MismatchError] = []
-        # A connection that a fault has ended at once would have taken a script.
-        spared = sum(
-            conn._driven_by is None and conn._broken_by is not None
-            for conn in self._server._connections
-        )
-        scripts = [*self._scripts, *([self._each] if self._each is not None else [])]
+        scripts, spared = self._all_scripts, self._spared
         for script in scripts:
             total = len(script._plan.steps)
             name = f"{self._server.name}, {script._name}"
@@ -109,8 +104,7 @@ class Plans:
                 msg = f"{name} has no steps: add some, as in script().expect(b'…').send(b'…')"
                 found.append(MismatchError(msg))
             elif not script._players and script is not self._each and script._plan.is_required(0):
-                if spared:
-                    spared -= 1
+                if script in spared:
                     continue
                 msg = f"{name}, {count(total, 'step')}: never played, as nobody connected for it"
                 found.append(MismatchError(msg))
@@ -172,9 +166,22 @@ class Plans:
     @property
     def notes(self) -> list[str]:
         """How far the scripts have come, for the report."""
-        scripts = [*self._scripts, *([self._each] if self._each is not None else [])]
+        spared = self._spared
         unused = [f"{rule!r} never answered" for rule in self.rules.never_fired]
-        return [script._text for script in scripts] + unused
+        return [script._text(is_spared=script in spared) for script in self._all_scripts] + unused
+
+    @property
+    def _all_scripts(self) -> list[Script]:
+        return [*self._scripts, *([self._each] if self._each is not None else [])]
+
+    @property
+    def _spared(self) -> list[Script]:
+        """The scripts that would have been taken by connections that a fault has ended at once."""
+        ended = sum(
+            conn._driven_by is None and conn._broken_by is not None
+            for conn in self._server._connections
+        )
+        return [script for script in self._all_scripts if not script._players][:ended]
 
 
 def _ended(several: list[Tasks], deadline: Deadline) -> Steps[None]:

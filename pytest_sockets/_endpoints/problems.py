@@ -69,7 +69,7 @@ def gather(endpoints: Collection[Endpoint], *, since: int = 0, judge: bool = Tru
         since: only those after this time, in nanoseconds.
         judge: whether this is the end, so that what has not happened yet never will.
     """
-    found = _look(endpoints, judge=judge)
+    found = look(endpoints, judge=judge)
     for endpoint in endpoints:
         with endpoint._lock:
             found += endpoint._problems[endpoint._told :]
@@ -80,7 +80,7 @@ def gather(endpoints: Collection[Endpoint], *, since: int = 0, judge: bool = Tru
 def check(endpoints: Collection[Endpoint]) -> None:
     """Raise the oldest problem, told or not, with the others as notes."""
     __tracebackhide__ = True
-    found = _look(endpoints, judge=True)
+    found = look(endpoints, judge=True)
     for endpoint in endpoints:
         found += endpoint._problems
     if found:
@@ -112,7 +112,7 @@ def explain(error: BaseException, problems: Sequence[Problem]) -> None:
         chain[-1].__cause__ = problems[0].again()
 
 
-def _look(endpoints: Collection[Endpoint], *, judge: bool) -> list[Problem]:
+def look(endpoints: Collection[Endpoint], *, judge: bool) -> list[Problem]:
     """Bring records and problems up to date; that this cannot be done is a problem too."""
     failures: dict[Endpoint, Problem] = {}
 

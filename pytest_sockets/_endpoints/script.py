@@ -275,14 +275,17 @@ class Script:
         self._written.advance(len(self._plan.steps))
         return self
 
-    @property
-    def _text(self) -> str:
-        """How far it has come, for the report."""
+    def _text(self, *, is_spared: bool) -> str:
+        """Return how far it has come, for the report.
+
+        It is spared where a fault has ended the connection that would have taken it.
+        """
         total = len(self._plan.steps)
         if not total:
             return f"{self._name}: no steps"
         if not self._players:
-            return f"{self._name}, {count(total, 'step')}: nobody connected for it"
+            why = "a fault ended its connection at once" if is_spared else "nobody connected for it"
+            return f"{self._name}, {count(total, 'step')}: {why}"
         states = [player.text for player in self._players[:SHOWN]]
         if len(self._players) > SHOWN:
             states.append(f"and {count(len(self._players) - SHOWN, 'connection')} more")

@@ -12,9 +12,9 @@ from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.faulty import Faulty
-from pytest_sockets._endpoints.places import Place, Stretch, check_effects, places
 from pytest_sockets._endpoints.problems import explain, gather, raise_problems
 from pytest_sockets._endpoints.sockets import Sockets
+from pytest_sockets._endpoints.spots import Spot, Stretch, check_effects, spots
 from pytest_sockets._wire.errors import MismatchError
 from pytest_sockets._wire.framing import count_of
 from pytest_sockets._wire.rendering import count, shown_text
@@ -38,12 +38,10 @@ class Sweep:
         family: the family of endpoints that are given none and could have any.
     """
 
-    _failures: tuple[type[BaseException], ...] = (Exception,)
-    """What a run fails with; all else ends the sweep."""
-
     def __init__(self, settings: Settings | None = None, *, family: str | None = None) -> None:
         self._settings = settings
         self._family = family
+        self._skip: Callable[[str], object] | None = None  # as in `Factory`
         self._first: BaseException | None = None
         self._others: list[str] = []
 
@@ -71,7 +69,7 @@ class Sweep:
                 order each time, runs the client, and asserts what holds whatever goes wrong.
             effects: what goes wrong: values of `pytest_sockets.faults` such as ``Reset()``.
             most: how many of these runs at most, at least 2. Of more, each connection gets its
-                share, spread evenly, its first and last offset among them.
+                share, spread evenly: its first offset, its last, then those between.
             only: run only what has this offset, as the message of a failed run says.
 
         Raises:
@@ -87,13 +85,17 @@ class Sweep:
         if only is not None:
             count_of(only, name="only")
         self._first, self._others = None, []
-        found, total = places(effects, self._run_well(talk), most=most, only=only)
+        found, total = spots(effects, self._run_well(talk), most=most, only=only)
         hits = 0
         try:
             self._begin(len(found), total)
-            for number, place in enumerate(found, 1):
-                self._before(number, len(found), place)
-                hits += self._run(talk, place, f"run {number} of {len(found)}")
+            for number, spot in enumerate(found, 1):
+                self._before(number, len(found), spot)
+                with closing(self._new_run(spot)) as run:
+                    may_go_on = self._run(run, talk, f"run {number} of {len(found)}")
+                    hits += run.is_hit
+                if not may_go_on:
+                    break
         finally:
             self._end()
         self._raise_failed()
@@ -109,16 +111,22 @@ class Sweep:
     def _begin(self, runs: int, total: int) -> None:
         """Note that so many runs begin, of so many that there could be."""
 
-    def _before(self, number: int, runs: int, place: Place) -> None:
+    def _before(self, number: int, runs: int, spot: Spot) -> None:
         """Note which run comes next."""
 
-    def _tell(self, run: Run, error: BaseException) -> None:
-        """Take the failure of a run, whose endpoints are still open."""
+    def _fails(self, error: BaseException) -> bool:
+        """Whether a run has failed by this; all else ends the sweep."""
+        # A client that is a program ends by SystemExit where it finds something wrong.
+        return isinstance(error, (Exception, SystemExit))
+
+    def _tell(self, run: Run, error: BaseException) -> bool:
+        """Take the failure of a run, whose endpoints are still open; return whether to go on."""
         if self._first is None:
             self._first = error
         else:  # only as text: an error keeps its frames alive, and with them all that was recorded
             what = shown_text(error).partition("\n")[0]
             self._others.append("; ".join((what, *error.__notes__)))
+        return True
 
     def _end(self) -> None:
         """Note that the last run is over."""
@@ -128,23 +136,30 @@ class Sweep:
     def _run_well(self, talk: Callable[[Sockets], object]) -> list[Stretch]:
         """Run it without a fault, and return what each connection sent."""
         __tracebackhide__ = True
-        with closing(Run(self._settings, self._family)) as run:
-            run.play(talk, self._failures)
+        with closing(self._new_run()) as run:
+            run.play(talk, self._fails)
             return run.stretches()
 
-    def _run(self, talk: Callable[[Sockets], object], place: Place, which: str) -> bool:
-        """Run it with a fault, and return whether that has acted."""
+    def _new_run(self, spot: Spot | None = None) -> Run:
+        sockets = Opening(self._settings, self._family, spot)
+        sockets._skip = self._skip
+        return Run(sockets, spot)
+
+    def _run(self, run: Run, talk: Callable[[Sockets], object], which: str) -> bool:
+        """Run it with a fault, and return whether to go on."""
         __tracebackhide__ = True
-        with closing(Run(self._settings, self._family, place)) as run:
-            try:
-                run.play(talk, self._failures)
-            except self._failures as error:
-                error.add_note(
-                    f"{which} of the sweep: {place}; alone: "
-                    f"sweep({_name(talk)}, {place.effect!r}, only={place.offset})"
-                )
-                self._tell(run, error)
-            return run.is_hit
+        try:
+            run.play(talk, self._fails)
+        except BaseException as error:
+            spot = run.spot
+            if spot is None or not self._fails(error):
+                raise
+            error.add_note(
+                f"{which} of the sweep: {spot}; alone: "
+                f"sweep({_name(talk)}, {spot.effect!r}, only={spot.offset})"
+            )
+            return self._tell(run, error)
+        return True
 
     def _raise_failed(self) -> None:
         """Raise the failure of the first failed run that nobody was told of."""
@@ -161,23 +176,21 @@ class Sweep:
 
 
 _playing: dict[int, Run] = {}
-"""Runs by the thread that each is in: sweeps may go on in several at once."""
+"""Runs by the thread that each is in, the innermost: sweeps may go on in several at once."""
 
 
 class Run:
     """One run of a conversation, with fresh endpoints, and with at most one fault."""
 
-    def __init__(
-        self, settings: Settings | None, family: str | None, place: Place | None = None
-    ) -> None:
-        self.place = place
+    def __init__(self, sockets: Opening, spot: Spot | None) -> None:
+        self.spot = spot
         """Where something goes wrong; `None`: nowhere."""
         self.attempt = Attempt()
         """What the report of its failure shows."""
-        self._sockets = Opening(settings, family, place)
+        self._sockets = sockets
 
     def play(
-        self, talk: Callable[[Sockets], object], failures: tuple[type[BaseException], ...]
+        self, talk: Callable[[Sockets], object], fails: Callable[[BaseException], bool]
     ) -> None:
         """Run it, and raise what `talk` raised, or what went wrong on an endpoint's side."""
         __tracebackhide__ = True
@@ -185,19 +198,24 @@ class Run:
         observers = registry.observers
         keep = self._keep
         thread = threading.get_ident()
+        outer = _playing.get(thread)
         _playing[thread] = self
-        if self.place is not None:
+        if self.spot is not None:
             observers.append(keep)
         try:
             result = talk(self._sockets)
             if isawaitable(result):
                 _refuse_awaitable(talk, result)
-        except failures as error:
-            explain(error, gather(self._opened(), judge=False))
+        except BaseException as error:
+            if fails(error):
+                explain(error, gather(self._opened(), judge=False))
             raise
         finally:
-            del _playing[thread]
-            if self.place is not None:
+            if outer is None:
+                del _playing[thread]
+            else:
+                _playing[thread] = outer
+            if self.spot is not None:
                 observers.remove(keep)
         problems = gather(self._opened())
         if problems:
@@ -233,27 +251,27 @@ class Run:
         return True
 
     def _opened(self) -> Sequence[Endpoint]:
-        return self._sockets.endpoints if self.place is None else self.attempt.opened
+        return self._sockets.endpoints if self.spot is None else self.attempt.opened
 
 
 class Opening(Sockets):
     """A factory that has one of its endpoints misbehave."""
 
-    def __init__(self, settings: Settings | None, family: str | None, place: Place | None) -> None:
+    def __init__(self, settings: Settings | None, family: str | None, spot: Spot | None) -> None:
         super().__init__(settings, family=family)
         self.fault: Fault | None = None
-        self._awaited = place
+        self._awaited = spot
 
     def _keep(self, endpoint: Endpoint) -> None:
         super()._keep(endpoint)
-        place = self._awaited
-        if place is None or len(self._endpoints) - 1 != place.stretch.endpoint:
+        spot = self._awaited
+        if spot is None or len(self._endpoints) - 1 != spot.stretch.endpoint:
             return
         if isinstance(endpoint, Faulty) and endpoint._carrier == "stream":
             self.fault = endpoint.fault(
-                place.effect,
-                at=AfterSent(place.offset),
-                connection=place.stretch.connection,
+                spot.effect,
+                at=AfterSent(spot.offset),
+                connection=spot.stretch.connection,
                 must_hit=False,
             )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 from pytest_sockets._wire.framing import positive
 from pytest_sockets._wire.matching import as_bytes
 from pytest_sockets._wire.rendering import show
@@ -77,18 +79,23 @@ def spread(total: int, most: int | None) -> tuple[int, ...]:
 def shares(sizes: list[int], most: int) -> list[int]:
     """Return how many of each group of some sizes are taken, so that they are `most` at most.
 
-    Each group keeps its first and its last where there is room for that.
+    Where there is no room for all, each group gets one, then a second, then those between.
     """
-    least = [min(size, 2) for size in sizes]
-    rest = [size - kept for size, kept in zip(sizes, least, strict=True)]
-    room = most - sum(least)
-    if sum(rest) <= room:
-        return sizes
-    if room < 0:  # one of each of so many as there is room for, evenly
-        filled = [at for at, size in enumerate(sizes) if size]
-        chosen = {filled[step] for step in spread(len(filled), most)}
-        return [int(at in chosen) for at in range(len(sizes))]
-    return [kept + more * room // sum(rest) for kept, more in zip(least, rest, strict=True)]
+    taken = [0] * len(sizes)
+    for each in (1, 2, max(sizes, default=0)):
+        wanted = [min(size, each) - has for size, has in zip(sizes, taken, strict=True)]
+        more = _dealt(wanted, most - sum(taken))
+        taken = [has + some for has, some in zip(taken, more, strict=True)]
+    return taken
+
+
+def _dealt(wanted: list[int], room: int) -> list[int]:
+    """Return as much of what each one wants as there is room for, in proportion, with no rest."""
+    total = sum(wanted)
+    if total <= room:
+        return wanted
+    ends = [so_far * room // total for so_far in accumulate(wanted, initial=0)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 def check_most(most: object) -> int:

@@ -28,6 +28,7 @@ from pytest_sockets import (
     UnixDatagramPeer,
     UnixServer,
 )
+from pytest_sockets._endpoints import registry
 from stream_ends import OWN_HOST, plain_client
 
 pytestmark = pytest.mark.timeout(120)
@@ -309,3 +310,34 @@ def test_a_datagram_peer_is_what_the_factory_opens_for_other_types(sockets: Sock
     peer = sockets.server(family="ipv4", type=socket.SOCK_DGRAM)
     assert isinstance(peer, DatagramPeer)
     assert peer.name == "server"
+
+
+PROXIED: dict[str, Callable[[Sockets], object]] = {
+    "tcp_proxy client": lambda sockets: sockets.tcp_proxy(("127.0.0.1", 9)),
+    "tcp_proxy upstream": lambda sockets: sockets.tcp_proxy(("127.0.0.1", 9)),
+    "udp_proxy client": lambda sockets: sockets.udp_proxy(("127.0.0.1", 9)),
+    "udp_proxy upstream": lambda sockets: sockets.udp_proxy(("127.0.0.1", 9)),
+    "serve_protocol": lambda sockets: sockets.serve_protocol(asyncio.Protocol),
+    **{name: opener for name, (opener, _) in OPENED.items()},
+}
+
+
+@pytest.mark.parametrize("name", PROXIED)
+def test_an_endpoint_that_an_observer_refuses_is_closed(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    seen: list[Endpoint] = []
+
+    def refuse(endpoint: Endpoint) -> bool:
+        seen.append(endpoint)
+        if " " not in name or endpoint.name == name:
+            raise LookupError(endpoint.name)
+        return True
+
+    monkeypatch.setattr(registry, "observers", [refuse])
+    before = registry.open_endpoints()
+    with pytest.raises(LookupError):
+        PROXIED[name](sockets)
+    assert seen
+    assert all(endpoint.is_closed for endpoint in seen)
+    assert registry.open_endpoints() == before

@@ -323,6 +323,21 @@ def test_a_problem_becomes_the_cause_of_what_talk_raises(sweep: Sweep) -> None:
     assert str(error) == "of the handler's own"
 
 
+def test_a_program_that_exits_fails_a_run(sweep: Sweep) -> None:
+    def talk(sockets: Sockets) -> None:
+        try:
+            greedy(sockets)
+        except AssertionError as error:
+            raise SystemExit(str(error)) from None
+
+    with pytest.raises(SystemExit) as caught:
+        sweep(talk, Close())
+    assert [note.partition(";")[0] for note in notes(caught.value)] == [
+        "run 4 of 7 of the sweep: Close() at AfterSent(3) on tcp_server connection 0",
+        "also: took b'HELLO' for a reply",
+    ]
+
+
 def test_an_interrupt_ends_the_sweep(sweep: Sweep) -> None:
     servers: list[TCPServer] = []
 
@@ -351,6 +366,13 @@ def test_a_connection_that_ends_at_once_takes_one_script_with_it(
 
     told = [str(error).partition(":")[0] for error in errors_of(server)]
     assert told == ["tcp_server, script 2, 2 steps"][: scripts - 1]
+    assert (
+        server._notes()[:scripts]
+        == [
+            "script 1, 2 steps: a fault ended its connection at once",
+            "script 2, 2 steps: nobody connected for it",
+        ][:scripts]
+    )
 
 
 # -- what a run leaves behind
@@ -478,6 +500,27 @@ def test_two_sweeps_at_once_do_not_disturb_each_other() -> None:
         assert talk.sent == [REPLY, *(REPLY[:cut] for cut in range(len(REPLY)))]
 
 
+def test_a_sweep_in_a_sweep_leaves_the_outer_run_its_own(sweep: Sweep) -> None:
+    late: list[TCPServer] = []
+
+    def talk(sockets: Sockets) -> None:
+        sock, peer = sockets.unix_socket_pair()
+        peer.send(b"ab")
+        sock.recv(10)
+        Sweep()(Noting(), Reset(), most=2)
+        late.append(TCPServer(name="late"))
+        if len(late) == 2:
+            late[-1].script().expect(b"x")
+
+    try:
+        with pytest.raises(MismatchError, match="late, script 1, 1 step: never played") as caught:
+            sweep(talk, Slice())
+    finally:
+        for server in late:
+            server.close()
+    assert "run 1 of 1 of the sweep" in notes(caught.value)[0]
+
+
 # -- how many
 
 
@@ -559,7 +602,7 @@ MISTAKES: list[tuple[Callable[[Sweep], None], type[Exception], str]] = [
     (
         lambda sweep: sweep(speaks_udp, Reset()),
         ValueError,
-        "0 connections sent nothing; talk must open its endpoints with the Sockets it gets",
+        "there was no connection; talk must open its endpoints with the Sockets it gets",
     ),
     (
         lambda sweep: sweep(Reset(), Reset()),  # type: ignore[arg-type]  # the mistake that is made

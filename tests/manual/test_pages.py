@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 
 import pytest_sockets
+from fixture_names import FIXTURES
 from manual import DOCS, EXAMPLES, blocks, first_column, includes, pages
 from pytest_sockets import faults, hookspecs
 from pytest_sockets._settings import pytest_addoption
 from pytest_sockets._wire.events import Event
-from pytest_sockets.plugin import FIXTURES
 
 REFERENCE = DOCS / "reference"
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from fixture_names import FIXTURES
 from inner_runs import Inner, normal
 from manual import README, blocks, first_column
-from pytest_sockets.plugin import FIXTURES
 
 TEXT = README.read_text()
 COMMANDS = [

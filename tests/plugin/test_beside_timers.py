@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from inner_runs import Inner, needs, reports
 
 HANGS = """
@@ -41,6 +43,54 @@ def test_pytest_timeout_ends_a_wait_by_a_thread(run_plain: Inner) -> None:
     output = result.stdout.str() + result.stderr.str()
     assert "conn.recv_exactly(5, timeout=3600)" in output
     assert "pytest-sockets I/O" in output
+
+
+SWEEPS = """
+import asyncio, signal, socket
+from pytest_sockets.faults import Stall
+
+def fetch(address):
+    with socket.create_connection(address) as sock:
+        sock.recv(5, socket.MSG_WAITALL)
+
+async def fetch_async(address):
+    async with asyncio.TaskGroup() as group:
+        reader, writer = await asyncio.open_connection(*address)
+        await group.create_task(reader.readexactly(5))
+        writer.close()
+
+runs = []
+
+def test_hangs(sweep):
+    def talk(sockets):
+        runs.append(1)
+        server = sockets.tcp_server()
+        server.script().send(b"HELLO")
+        if len(runs) == 2:
+            signal.setitimer(signal.ITIMER_REAL, 1e-6)  # it rings now
+        if len(runs) <= 2:
+            CLIENT(server.address)
+    sweep(talk, Stall())
+
+def test_it_went_no_further():
+    assert len(runs) == 2
+"""
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("client", ["fetch", "lambda address: asyncio.run(fetch_async(address))"])
+def test_pytest_timeout_ends_a_sweep(run_plain: Inner, client: str, told: bool) -> None:
+    needs("pytest_timeout")
+    args = ["--timeout=3600", "--timeout-method=signal"]
+    if not told and hasattr(pytest, "Subtests"):
+        args += ["-p", "no:subtests"]
+    source = SWEEPS.replace("CLIENT", f"({client})")
+    result = run_plain(source, *args, plugins=["timeout"], apart=True)
+    result.assert_outcomes(failed=1, passed=1)
+    shown = reports(result)["test_hangs"]
+    assert "Timeout (>3600.0s) from pytest-timeout" in shown
+    assert "run 1 of 5 of the sweep: Stall() at AfterSent(0) on tcp_server connection 0" in shown
+    assert "sockets: test_hangs (seed " in shown
 
 
 def test_pytest_randomly_changes_neither_seeds_nor_results(run: Inner) -> None:

@@ -4,27 +4,9 @@ import re
 
 import pytest
 
+from fixture_names import FIXTURES
 from inner_runs import Inner, reports
 
-FIXTURES = (
-    "blackhole_address",
-    "echo_server",
-    "raw_client",
-    "refused_address",
-    "reserved_port",
-    "silent_server",
-    "sockets",
-    "sweep",
-    "tcp_proxy",
-    "tcp_server",
-    "tcp_socket_pair",
-    "udp_echo_server",
-    "udp_peer",
-    "udp_proxy",
-    "unix_datagram_peer",
-    "unix_server",
-    "unix_socket_pair",
-)
 LISTENING = ("echo_server", "silent_server", "tcp_server", "unix_server")
 PAIRS = ("tcp_socket_pair", "unix_socket_pair")
 

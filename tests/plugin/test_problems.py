@@ -185,3 +185,40 @@ def test_a_server_out_of_file_descriptors_fails_its_test(run: Inner) -> None:
     shown = reports(result)["test_out_of_descriptors"]
     assert "OSError: [Errno 24] Too many open files" in shown
     assert "EndpointError: echo_server failed on its own side" in shown
+
+
+def test_a_problem_explains_whatever_has_failed_a_test(run: Inner) -> None:
+    result = run("""
+import asyncio
+import pytest
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), asyncio.CancelledError(), BaseExceptionGroup("", [SystemExit(1)])],
+    ids=["exit", "cancelled", "group"],
+)
+def test_it(echo_server, error):
+    echo_server._fail(RuntimeError("first"))
+    raise error
+""")
+    result.assert_outcomes(failed=3)
+    shown = reports(result)
+    assert len(shown) == 3
+    for name, text in shown.items():
+        assert "EndpointError: echo_server failed on its own side: first" in text, name
+
+
+def test_who_ends_the_run_waits_for_no_handler(run_plain: Inner) -> None:
+    result = run_plain("""
+import pytest
+from pytest_sockets._endpoints.attempt import Attempt
+
+@pytest.fixture(autouse=True)
+def ask_nobody(monkeypatch):
+    monkeypatch.delattr(Attempt, "problems")  # it waits for them
+    yield
+
+def test_it(echo_server):
+    pytest.exit("enough")
+""")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines("*Exit: enough*")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from inner_runs import Inner, reports
@@ -180,3 +182,56 @@ def test_outer(pytester, echo_server):
     assert "echo_server  tcp " in shown
     assert "udp_peer  udp 127.0.0.1:" not in shown
     assert "EndpointError" not in shown
+
+
+def test_a_problem_of_a_longer_lived_endpoint_belongs_to_the_test_that_caused_it(
+    run_plain: Inner,
+) -> None:
+    result = run_plain(
+        """
+import socket, threading
+import pytest
+from pytest_sockets import UDPPeer
+
+@pytest.fixture(scope="session")
+def shared():
+    with UDPPeer(name="first") as first, UDPPeer(name="shared") as shared:
+        shared.on(b"PING", b"PONG")
+        yield shared
+
+@pytest.fixture
+def unread(shared, monkeypatch):
+    # The I/O thread is too busy to read what comes, until somebody asks whether it has.
+    is_held, is_asked = threading.Event(), threading.Event()
+    engine = shared._engine
+    settled = engine.settled
+
+    def ask(deadline):
+        is_asked.set()
+        return settled(deadline)
+
+    def hold():
+        is_held.set()
+        is_asked.wait()
+
+    engine.post(hold)
+    is_held.wait()
+    monkeypatch.setattr(engine, "settled", ask)
+    yield
+    is_asked.set()
+
+def test_opens_it(shared):
+    pass
+
+def test_guilty(shared, unread):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"junk", shared.address)
+
+def test_innocent():
+    pass
+"""
+    )
+    result.assert_outcomes(failed=1, passed=2)
+    shown = reports(result)["test_guilty"]
+    assert re.search(r"MismatchError: shared, a datagram from .*: no rule answers b'junk'", shown)
+    assert "received    4  00000000  6a 75 6e 6b " in shown

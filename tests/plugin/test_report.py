@@ -251,6 +251,76 @@ def broken_late():
         assert len(re.findall(arrow, text, re.M)) == own_line, name
 
 
+@pytest.mark.parametrize("style", ["long", "short"])
+def test_an_argument_that_is_refused_is_shown_in_the_users_line(
+    run_plain: Inner, style: str
+) -> None:
+    result = run_plain(
+        """
+import pytest
+from pytest_sockets import Settings, TCPServer, capabilities
+from pytest_sockets.faults import Corrupt, Drop, Reset
+
+CALLS = {
+    "fault": lambda sockets: sockets.tcp_server().fault(Drop()),
+    "port": lambda sockets: sockets.tcp_server(port=70000),
+    "used port": lambda sockets: sockets.tcp_server(port=sockets.udp_peer().port, host="1.2.3.4"),
+    "class": lambda sockets: TCPServer(family="ipx"),
+    "effect": lambda sockets: Corrupt(size=-1),
+    "step": lambda sockets: sockets.tcp_server().script().send("x"),
+    "rule": lambda sockets: sockets.udp_peer().on("x", b""),
+    "wait": lambda sockets: sockets.tcp_server().accept(timeout=-1),
+    "connect": lambda sockets: sockets.connect("no such path"),
+    "name": lambda sockets: capabilities["fly"],
+    "settings": lambda sockets: Settings(timeout=-1),
+}
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call(sockets, name):
+    CALLS[name](sockets)
+
+def test_reserved(reserved_port):
+    reserved_port.release()
+    reserved_port.socket
+
+def test_sweep(sweep):
+    sweep(lambda sockets: sockets.tcp_server(port=70000), Reset())
+""",
+        f"--tb={style}",
+    )
+    result.assert_outcomes(failed=13)
+    shown = reports(result)
+    assert len(shown) == 13
+    for name, text in shown.items():
+        assert "pytest_sockets/" not in text, name
+        lines = re.findall(r"^test_it\.py:(\d+): ", text, re.M)
+        assert len(lines) == (1 if name == "test_reserved" else 2), name
+
+
+def test_a_mistake_of_our_own_keeps_its_frames(run_plain: Inner) -> None:
+    result = run_plain(
+        """
+from pytest_sockets._endpoints import server
+
+def test_python(sockets, monkeypatch):
+    monkeypatch.setattr(server, "place_for", None)
+    sockets.tcp_server()
+
+def test_assert(sockets, monkeypatch):
+    def place_for(*args, **options):
+        raise AssertionError
+    place_for = type(place_for)(place_for.__code__, vars(server))
+    monkeypatch.setattr(server, "place_for", place_for)
+    sockets.tcp_server()
+""",
+        "--tb=short",
+    )
+    result.assert_outcomes(failed=2)
+    for name, text in reports(result).items():
+        assert "pytest_sockets/_endpoints/factory.py" in text, name
+        assert "pytest_sockets/_endpoints/server.py" in text, name
+
+
 def test_a_passed_test_shows_nothing(run: Inner) -> None:
     result = run(
         """

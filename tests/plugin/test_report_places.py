@@ -68,6 +68,33 @@ def test_next():
     assert "(Pdb) 0.0\n" in result.stdout.str()
 
 
+QUIT = """
+import pytest
+from pytest_sockets import TCPServer
+
+@pytest.fixture(scope="session")
+def shared():
+    with TCPServer() as server:
+        yield server
+        server.wait_connections(1, timeout=0.01)
+
+def test_it(shared):
+    {}
+"""
+
+
+@pytest.mark.parametrize("end", [b"q\n", b""])
+@pytest.mark.parametrize("way", ["breakpoint", "--pdb"])
+def test_deadlines_run_again_once_a_debugger_is_quit(
+    run_plain: Inner, way: str, end: bytes
+) -> None:
+    source = QUIT.format("breakpoint()" if way == "breakpoint" else "assert False")
+    result = run_plain(source, *([way] if way != "breakpoint" else []), stdin=end)
+    output = result.stdout.str() + result.stderr.str()
+    assert "(Pdb) " in output
+    assert "WaitTimeout: tcp_server: waited 0.01 s for 1 connection" in output
+
+
 def test_a_representation_that_takes_no_sections_is_left_alone(run: Inner) -> None:
     result = run(
         SOURCE,

@@ -144,7 +144,7 @@ def test_a_sweep_that_finds_nothing_is_quiet(run_plain: Inner) -> None:
     result = run_plain(GOOD, "-v", "-rA")
 
     result.assert_outcomes(passed=1)
-    assert "sub" not in result.stdout.str().lower().replace("subprocess", "")
+    assert not re.search("SUBFAIL|SUBPASS", result.stdout.str())
     assert "AfterSent" not in result.stdout.str()
 
 
@@ -247,12 +247,55 @@ def test_skip(sweep):
     assert result.parseoutcomes()["skipped"] == 1
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_program_that_exits_fails_a_run_and_pytest_exit_ends_all(
+    run_plain: Inner, told: bool
+) -> None:
+    source = (
+        CLIENT
+        + """
+def test_it(sweep):
+    sweep(bad_at(3, 5, exception=EXCEPTION), Close())
+"""
+    )
+    run = with_subtests(run_plain) if told else run_plain
+    without = ("-p", "no:subtests") if HAS_SUBTESTS and not told else ()
+    text = normal(run(source.replace("EXCEPTION", "SystemExit"), *without).stdout.str())
+    assert "only=3" in text
+    assert "only=5" in text
+
+    result = run(source.replace("EXCEPTION", "pytest.exit.Exception"), *without)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    text = result.stdout.str()
+    assert "Exit: took b'HEL' for a reply" in text
+    assert "FAIL" not in text
+
+
 def test_what_fails_after_the_sweep_has_the_wire_of_the_whole_run(run_told: Inner) -> None:
     result = run_told(BAD + "    raise LookupError('behind it')\n")
     *runs, last = normal(result.stdout.str()).split("tcp_server  tcp 127.0.0.1:PORT")
     assert len(runs) == 1 + 2
     assert "#0 sent        7" in last
     assert "FAULT" not in last
+
+
+def test_what_fails_after_a_failed_sweep_that_was_caught_has_the_wire_of_the_whole_run(
+    run_plain: Inner,
+) -> None:
+    without = ("-p", "no:subtests") if HAS_SUBTESTS else ()
+    result = run_plain(
+        CLIENT
+        + """
+def test_it(sweep):
+    with pytest.raises(AssertionError, match="HEL"):
+        sweep(bad_at(3, 5), Close())
+    raise LookupError("behind it")
+""",
+        *without,
+    )
+    text = normal(result.stdout.str())
+    assert "#0 sent        7" in text
+    assert "FAULT" not in text
 
 
 def test_exitfirst_ends_the_sweep(run_plain: Inner) -> None:
@@ -308,6 +351,20 @@ def pytest_sockets_endpoint_opened(endpoint):
     result.assert_outcomes(passed=1)
 
 
+def test_a_run_skips_the_test_for_what_the_machine_cannot_do(run_plain: Inner) -> None:
+    result = run_plain(
+        """
+from pytest_sockets import capabilities
+from pytest_sockets.faults import Reset
+
+def test_it(sweep, monkeypatch):
+    monkeypatch.setattr(type(capabilities), "__getitem__", lambda self, name: "no")
+    sweep(lambda sockets: sockets.require("ipv6"), Reset())
+"""
+    )
+    result.assert_outcomes(skipped=1)
+
+
 # -- what is left out
 
 LONG = (
@@ -329,6 +386,20 @@ def test_what_was_left_out_is_told_at_the_end_of_the_run(run: Inner) -> None:
     told = [line for line in lines_of(result) if "of 7 runs" in line]
     assert told == ["test_it.py::test_it: 3 of 7 runs, spread evenly; most=7 is all"]
     assert sum("sweeps that were cut short" in line for line in lines_of(result)) == 1
+
+
+def test_what_others_put_beside_it_may_have_any_shape(run: Inner) -> None:
+    result = run(
+        LONG
+        + """
+@pytest.fixture(autouse=True)
+def others(request):
+    request.node.user_properties += [("one",), "ab", 5, None, {"a": 1, "b": 2}, ("a", "b", "c")]
+""",
+        "-q",
+    )
+    result.assert_outcomes(passed=2)
+    assert sum("3 of 7 runs" in line for line in lines_of(result)) == 1
 
 
 def test_what_was_left_out_of_a_failed_sweep_is_told_once(run_told: Inner) -> None:

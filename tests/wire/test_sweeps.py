@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pytest_sockets
 from pytest_sockets import cuts, faults, splits
 from pytest_sockets._wire.sweeps import shares, spread
+from wire_samples import STEADY
 
 REPLY = b"HELLO"
 
@@ -79,6 +80,7 @@ def test_of_a_long_reply_most_are_spread_evenly(
     assert [len(head) for head, _ in splits(reply + b"\0", most=most)] == [n + 1 for n in expected]
 
 
+@settings(STEADY)
 @given(st.integers(1, 500), st.integers(2, 500))
 def test_spread_numbers_grow_from_the_first_to_the_last(total: int, most: int) -> None:
     numbers = spread(total, most)
@@ -91,24 +93,28 @@ def test_spread_numbers_grow_from_the_first_to_the_last(total: int, most: int) -
     assert min(steps, default=1) >= 1
 
 
+@settings(STEADY)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=30), st.integers(2, 400))
 def test_shares_stay_below_the_limit_and_use_it(sizes: list[int], most: int) -> None:
     taken = shares(sizes, most)
 
     assert len(taken) == len(sizes)
     assert all(0 <= share <= size for share, size in zip(taken, sizes, strict=True))
-    assert sum(taken) <= most
-    if sum(sizes) <= most:
-        assert taken == sizes
-    else:
-        filled = sum(size > 0 for size in sizes)
-        assert sum(taken) >= min(most - filled + 1, filled)
-    if 2 * len(sizes) <= most:
-        assert all(share >= min(size, 2) for share, size in zip(taken, sizes, strict=True))
+    assert sum(taken) == min(sum(sizes), most)
+    for each in (1, 2):
+        least = [min(size, each) for size in sizes]
+        has_room = sum(least) <= most
+        for share, at_least in zip(taken, least, strict=True):
+            assert share >= at_least if has_room else share <= at_least
 
 
 def test_shares_are_in_proportion() -> None:
-    assert shares([1_000, 100, 1], 103) == [91, 10, 1]
+    assert shares([1_000, 100, 1], 103) == [91, 11, 1]
+
+
+def test_where_there_is_no_room_for_two_of_each_some_get_a_second() -> None:
+    assert shares([10, 10, 10], 5) == [1, 2, 2]
+    assert shares([10, 0, 10, 10, 10], 2) == [0, 0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Stretch(NamedTuple):
     size: int
 
 
-class Place(NamedTuple):
+class Spot(NamedTuple):
     """Where an effect acts in one run."""
 
     effect: Effect
@@ -37,24 +37,24 @@ class Place(NamedTuple):
         return f"{self.fault} on {self.stretch.label}"
 
 
-def places(
+def spots(
     effects: Sequence[Effect], stretches: Sequence[Stretch], *, most: int, only: int | None
-) -> tuple[list[Place], int]:
-    """Return where the effects act, and how many such places there are in all.
+) -> tuple[list[Spot], int]:
+    """Return where the effects act, and how many such spots there are in all.
 
     Args:
         effects: what goes wrong.
         stretches: where it can.
-        most: how many places at most; of more, each effect on each stretch gets its share.
+        most: how many spots at most; of more, each effect on each stretch gets its share.
         only: the only offset that is wanted; `None` is each.
     """
     groups = [(effect, stretch) for effect in effects for stretch in stretches]
     offsets = [_offsets(effect, stretch, only) for effect, stretch in groups]
     sizes = [len(each) for each in offsets]
-    found: list[Place] = []
+    found: list[Spot] = []
     for (effect, stretch), each, share in zip(groups, offsets, shares(sizes, most), strict=True):
         steps = spread(len(each), share) if share > 1 else range(share)
-        found += [Place(effect, stretch, each[step]) for step in steps]
+        found += [Spot(effect, stretch, each[step]) for step in steps]
     total = sum(sizes)
     if not total:
         _raise_empty(stretches, only)
@@ -91,8 +91,9 @@ def _offsets(effect: Effect, stretch: Stretch, only: int | None) -> range:
 
 def _raise_empty(stretches: Sequence[Stretch], only: int | None) -> NoReturn:
     if not any(stretch.size for stretch in stretches):
-        among = f"{count(len(stretches), 'connection')} sent nothing"
-        msg = f"nothing to sweep: {among}; talk must open its endpoints with the Sockets it gets"
+        n = len(stretches)
+        what = f"{count(n, 'connection')} sent nothing" if n else "there was no connection"
+        msg = f"nothing to sweep: {what}; talk must open its endpoints with the Sockets it gets"
         raise ValueError(msg)
     sizes = ", ".join(f"{stretch.label} sent {stretch.size:,}" for stretch in stretches[:SHOWN])
     at = "" if only is None else f" at offset {only}"
