@@ -91,14 +91,21 @@ class StreamReading(StreamBase):
                 self._read_size = min(self._read_size, LARGE_READ)
             left -= max(len(data), LEAST)
             self._take(data)
-            if self._delays_acks and self._socket is not None:
-                # Else the kernel may wait up to 40 ms for an answer to go with it, and that long
-                # the peer's holds back its next small write (RFC 1122, 4.2.3.2 and 4.2.3.4), though
-                # it was sent. It is over with the next bytes (tcp(7): TCP_QUICKACK).
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            if self._delays_acks:
+                self._acknowledge()
             # What is not plain comes in pieces: a message, or bytes up to descriptors.
             if not to_the_end and (self._pauses or (self._is_plain and not full)):
                 return
+
+    def _acknowledge(self) -> None:
+        """Have the kernel acknowledge now what was read.
+
+        Else it may wait up to 40 ms for an answer to go with it, and that long the peer's kernel
+        holds back a next small write, though it was sent (RFC 1122, 4.2.3.2 and 4.2.3.4). It has to
+        be asked each time (tcp(7): TCP_QUICKACK).
+        """
+        if self._socket is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _peek(self, most: int) -> bytes:
         assert self._socket is not None
