@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -123,18 +123,22 @@ class SocketsPlugin:
         """Put the wire into the report of a failed test."""
         report = yield
         attempt = item.stash.get(ATTEMPT, None)
-        _drop_hint(report)
-        style = _settings.report_style(self._config)
-        if report.failed and attempt is not None and style != "off":
+        if report.longrepr is not None:
+            _drop_hint(report)
+        if report.failed and attempt is not None:
             error = None if call.excinfo is None else call.excinfo.value
-            endpoints = attempt.shown_with(error).endpoints()
-            if endpoints:
-                title = f"sockets: {item.name} (seed {_settings.seed_of(item)})"
-                content = section.text(endpoints, with_bytes=style == "full")
-                _add_section(report, title, content)
+            self._show_wire(item, report, attempt.shown_with(error).endpoints())
         if call.when == "teardown" and attempt is not None:
             del item.stash[ATTEMPT]  # items live as long as the session; records must not
         return report
+
+    def _show_wire(
+        self, item: pytest.Item, report: pytest.TestReport, endpoints: Sequence[Endpoint]
+    ) -> None:
+        style = _settings.report_style(self._config)
+        if endpoints and style != "off":
+            title = f"sockets: {item.name} (seed {_settings.seed_of(item)})"
+            _add_section(report, title, section.text(endpoints, with_bytes=style == "full"))
 
     # -- a debugger
 
