@@ -132,6 +132,7 @@ class Listener:
         """
         self._owner._fail(error)
         with self._owner._lock:
+            self._drop_arriving()
             self._release()
 
     def stop(self) -> None:
@@ -141,6 +142,7 @@ class Listener:
                 self._accept_queued(QUEUE)
             except Exception as error:  # too many open files: the end has to go on all the same
                 self._owner._fail(error)
+                self._drop_arriving()
             finally:
                 self._release()
 
@@ -174,6 +176,12 @@ class Listener:
             sock.setblocking(False)
             self._on_accept(sock, address)
             self._arriving = None
+
+    def _drop_arriving(self) -> None:
+        """Close what was accepted and could not be handed over: its client shall not wait."""
+        sock, self._arriving = self._arriving, None
+        if sock is not None:
+            sock.close()
 
     def _release(self) -> None:
         sock, self._socket = self._socket, None

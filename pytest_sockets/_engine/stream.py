@@ -22,7 +22,9 @@ class Stream(StreamWriting):
 
     All methods may be called from any thread: the endpoint's lock guards the socket itself, because
     closing a descriptor under another thread's system call would hand its number, and the next
-    connection's bytes, to that call. Reading and drivers run in the I/O thread only.
+    connection's bytes, to that call. Drivers run in the I/O thread, but for `on_over`, and reading
+    too, but for the rest: a send that meets the peer's reset, and the end of the endpoint, read in
+    their own thread what the kernel still holds.
     """
 
     turns = 10  # of up to 4 MiB or 256 messages: more than the kernel holds of a stream

@@ -119,6 +119,28 @@ def test_all_who_were_queued_are_taken(family: str, closing: bool) -> None:
         ]
 
 
+class Unwilling(TCPServer):
+    """A server that fails before it has taken a connection in."""
+
+    def _admit(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("not today")
+
+
+@pytest.mark.usefixtures("untold")
+@pytest.mark.parametrize("closing", [False, True], ids=["open", "closing"])
+def test_a_client_that_cannot_be_handed_over_is_let_go(closing: bool) -> None:
+    server = Unwilling(settings=PATIENT)
+    with server._lock:  # nobody accepts meanwhile
+        client = plain_client(server.address)
+        if closing:
+            server.close()
+    with client:
+        assert client.recv(1) == b""
+    server.close()
+    (problem,) = server.problems
+    assert "not today" in str(problem)
+
+
 def test_events_of_another_socket_are_no_connection() -> None:
     with TCPServer(settings=PATIENT) as server:
         [listener] = server._listeners
