@@ -60,7 +60,8 @@ class Outages(Endpoint):
         """Serve again, at the same address: when this returns, `connect` works. Does not block.
 
         Idempotent: nothing happens to a server that is not down. A problem of the server is raised
-        instead.
+        instead. At an AF_UNIX path, what the kernel tells clients of the server's name from then on
+        (`getpeername`) is another name of the same socket.
 
         Raises:
             EndpointClosedError: the server is closed.

@@ -130,11 +130,12 @@ class Stream(StreamWriting):
         """Take the kernel's word that the connection is broken."""
         driver, self.driver = self.driver, None
         self._read(LAST_TURN, to_the_end=True, is_lost=True)
-        if self.peer_ended is None or not self._eof_sent:
-            self.peer_ended = "reset"
-            self.reset_error = error
-            self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
-        self._release()
+        if self._socket is not None:  # else a fault that was met by these bytes has ended it
+            if self.peer_ended is None or not self._eof_sent:
+                self.peer_ended = "reset"
+                self.reset_error = error
+                self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
+            self._release()
         if driver is not None:
             driver.on_over(self, by_reset=True)
 

@@ -16,7 +16,7 @@ from pytest_sockets._engine.works import (
     Unread,
     Work,
 )
-from pytest_sockets._wire.rendering import count
+from pytest_sockets._wire.rendering import count, show_value
 from pytest_sockets.faults import (
     AfterReceived,
     AfterSent,
@@ -292,8 +292,8 @@ def _outlives_eof(effect: Effect) -> bool:
 
 
 def words(effect: Effect, moment: Moment | None) -> str:
-    """Return ``Reset() at AfterSent(5)``."""
-    return f"{effect!r}" if moment is None else f"{effect!r} at {moment!r}"
+    """Return ``Reset() at AfterSent(5)``, cut where it is long."""
+    return show_value(effect) + ("" if moment is None else f" at {show_value(moment)}")
 
 
 def _close(stream: Stream, effect: Any, draw: random.Random) -> None:

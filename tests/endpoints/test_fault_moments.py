@@ -44,7 +44,7 @@ from pytest_sockets.faults import (
     StopReading,
     Throttle,
 )
-from stream_ends import FOREVER, Background, plain_client, read_to_eof
+from stream_ends import FOREVER, Background, abort, plain_client, read_to_eof
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -808,3 +808,26 @@ def test_effects_work_together(server: TCPServer) -> None:
         assert re.fullmatch(rb"hel<..* wor", data, re.DOTALL)
         assert data[4:6] != b"lo"
         assert len(data) == 10
+
+
+@pytest.mark.parametrize("effect", [Inject(b"too late"), Reset()], ids=repr)
+def test_a_moment_that_is_met_while_a_connection_is_lost_is_met_once(
+    server: TCPServer, effect: Effect
+) -> None:
+    fault = server.fault(effect, at=AfterReceived(5))
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        with server._lock:  # so that a send of ours is what finds the reset
+            client.sendall(b"hello")
+            abort(client)
+            conn._stream.write(b"x")
+        assert conn.received == b"hello"
+        assert fault.hits == 1
+        kinds = [event.kind for event in conn.transcript]
+        assert kinds.count("closed") + kinds.count("reset_sent") == 1
+        assert kinds.count("peer_reset") == (effect != Reset())
+
+
+def test_a_long_effect_is_cut_in_what_is_told(server: TCPServer) -> None:
+    fault = server.fault(Inject(bytes(100_000)), at=AfterReceived(bytes(100_000)), must_hit=False)
+    assert len(repr(fault)) < 1_000
