@@ -458,8 +458,9 @@ def test_a_lack_of_files_is_a_problem_and_not_the_upstreams_fault() -> None:
 def test_both_sides_may_be_ended_at_the_same_time(sockets: Sockets) -> None:
     proxy = sockets.tcp_proxy(sockets.silent_server())
     assert proxy.client._lock is proxy.upstream._lock  # with two, this could not end
-    for _ in range(10):
+    for turn in range(1, 11):
         clients = [plain_client(proxy.address) for _ in range(20)]
+        proxy.upstream.wait_connections(20 * turn)  # the kernel connects before the proxy knows
         opened = proxy.upstream.connections[-20:]
         with eager_threads(), Background() as pool:
             aborting = pool.submit(lambda clients: [abort(sock) for sock in clients], clients)
@@ -491,7 +492,7 @@ def test_clients_that_come_while_a_proxy_closes_are_ended(sockets: Sockets) -> N
 
     with eager_threads(), Background(threads) as pool:
         for turn in range(rounds):
-            proxy = sockets.tcp_proxy(echo)
+            proxy = sockets.tcp_proxy(echo, host=OWN_HOST)
             begun = threading.Semaphore(0)
             clients = [pool.submit(come_and_go, proxy, begun) for _ in range(threads)]
             for _ in range(turn % 7 + 1):

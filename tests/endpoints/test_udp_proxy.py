@@ -76,7 +76,7 @@ def line(request: pytest.FixtureRequest, sockets: Sockets) -> Iterator[Line]:
     with socket.socket(family_of((host, 0)), socket.SOCK_DGRAM) as server:
         server.settimeout(PATIENCE)
         server.bind((host, 0))
-        proxy = sockets.udp_proxy(server.getsockname(), family=request.param, name="proxy")
+        proxy = sockets.udp_proxy(server.getsockname(), host=host, name="proxy")
         with plain(proxy.address) as client:
             yield Line(client, proxy, server)
 
@@ -510,11 +510,11 @@ def test_a_family_that_it_cannot_have_is_refused(sockets: Sockets, family: str, 
 
 
 def test_it_cannot_be_its_own_upstream(sockets: Sockets) -> None:
-    with UDPPeer() as peer:
-        address = peer.address
+    with UDPPeer(host=OWN_HOST) as peer:
+        host, port = peer.address
     with pytest.raises(ValueError, match="is where the proxy itself is: leave port= out"):
-        sockets.udp_proxy(address, port=address[1])
-    with UDPPeer(port=address[1]):  # it has let go of the port
+        sockets.udp_proxy((host, port), host=host, port=port)
+    with UDPPeer(host=host, port=port):  # it has let go of the port
         pass
 
 

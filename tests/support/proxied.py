@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pytest_sockets import Connection, Sockets, TCPProxy
-from stream_ends import PATIENCE, plain_client
+from stream_ends import OWN_HOST, PATIENCE, plain_client
 
 
 @dataclass
@@ -66,7 +66,7 @@ def proxied(sockets: Sockets, family: str = "ipv4") -> Iterator[Proxied]:
     with listening(family) as listener:
         address = listener.getsockname()
         upstream = os.fsdecode(address) if isinstance(address, bytes) else address
-        proxy = sockets.tcp_proxy(upstream)
+        proxy = sockets.tcp_proxy(upstream, host=OWN_HOST)
         with plain_client(proxy.address) as client, accept(listener) as server:
             proxy.upstream.wait_connections(1)  # the kernel connects before the proxy knows
             yield Proxied(client, server, proxy)
