@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ports import OPTIONS, can_bind, is_given_away
-from processes import forked, python
+from processes import forked, run_quietly
 from pytest_sockets import (
     BlackholeAddress,
     EndpointClosedError,
@@ -30,6 +30,8 @@ from pytest_sockets import (
 )
 from pytest_sockets._engine import binding, blackhole
 from stream_ends import OWN_HOST, PATIENCE, family_of, plain_client, read_to_eof
+
+pytestmark = pytest.mark.timeout(120)
 
 FAMILIES = ("ipv4", "ipv6", "dual")
 KINDS: dict[str, Callable[..., Any]] = {
@@ -483,8 +485,6 @@ def test_what_nobody_closed_is_closed_without_a_word_at_the_end_of_the_process()
         held = [BlackholeAddress(), RefusedAddress(family="unix"), ReservedPort()]
         print(held[1].path)
     """
-    with python(code) as process:
-        path, error = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-    assert error is None
-    assert not os.path.exists(path.strip())
+    path = run_quietly(code, flags=("-W", "error"))
+    assert path
+    assert not os.path.exists(path)

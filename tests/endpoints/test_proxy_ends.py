@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from processes import run_quietly
-from proxied import Proxied, black_hole, kinds, proxied, stall
+from proxied import Proxied, black_hole, kinds, open_sockets, proxied, stall
 from pytest_sockets import EndpointClosedError, EndpointError, Settings, Sockets, TCPProxy
 from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, abort, plain_client, read_to_eof
 from threads import eager_threads
@@ -327,14 +327,6 @@ def test_connecting_outlives_the_code_in_whose_turn_it_was_begun(sockets: Socket
             server.close()
         with make_room() as upstream:
             assert upstream.recv(4) == b"ping"
-
-
-def open_sockets() -> set[str]:
-    found: set[str] = set()
-    for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the folder itself
-            found.add(os.readlink(f"/proc/self/fd/{number}"))
-    return {name for name in found if name.startswith("socket:")}
 
 
 @pytest.mark.parametrize("closing", ["proxy", "client", "upstream", "factory"])

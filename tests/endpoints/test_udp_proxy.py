@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from proxied import open_sockets
 from pytest_sockets import (
     EndpointClosedError,
     EndpointError,
@@ -400,11 +401,12 @@ def test_closing_either_side_closes_both_and_ends_a_wait(
 
 
 def test_closing_the_clients_side_closes_both(line: Line) -> None:
-    source = line.request(b"one")
+    before = open_sockets()
+    line.request(b"one")
+    (opened,) = open_sockets() - before
     line.proxy.client.close()
     assert line.proxy.upstream.is_closed
-    with socket.socket(line.client.family, socket.SOCK_DGRAM) as other:
-        other.bind(source)
+    assert opened not in open_sockets()
 
 
 # -- the whole
