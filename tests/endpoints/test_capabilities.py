@@ -20,6 +20,8 @@ from pytest_sockets._endpoints.capabilities import (
 from pytest_sockets._engine import binding, blackhole, peer, rebinding, trials
 from pytest_sockets.faults import Effect
 
+pytestmark = pytest.mark.timeout(120)
+
 
 def test_each_is_one_of_three_words() -> None:
     assert set(capabilities.values()) <= set(get_args(Capability))

@@ -1,3 +1,4 @@
+import _socket
 import contextlib
 import errno
 import socket
@@ -21,6 +22,7 @@ from pytest_sockets import (
 from stream_ends import (
     CONSUMING,
     FOREVER,
+    OWN_HOST,
     PATIENCE,
     STREAMS,
     Background,
@@ -28,6 +30,7 @@ from stream_ends import (
     Interrupted,
     Verb,
     abort,
+    forget,
     open_ends,
     plain_client,
 )
@@ -133,8 +136,7 @@ def error_of(
         if name in ENDS:
             with contextlib.suppress(WaitTimeout):
                 conn.send(LARGE, timeout=0)
-            while armed.acquire(blocking=False):
-                pass
+        forget(armed)  # the waits so far
         waiting = pool.submit({**WAITS, **ENDS}[name], conn, timeout=FOREVER)
         armed.acquire()
         act()
@@ -193,10 +195,16 @@ def test_connecting_into_silence_times_out(sockets: Sockets) -> None:
 
 @pytest.mark.parametrize("port", [int, str], ids=["number", "numeric_string"])
 def test_connecting_to_a_name_tries_its_addresses(
-    sockets: Sockets, port: Callable[[int], Any]
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, port: Callable[[int], Any]
 ) -> None:
+    def resolve(host: str, port: int, *_: object) -> list[Any]:
+        assert host == "two.example"
+        found = (OWN_HOST, "127.0.0.1")  # nobody listens at the first
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (each, port)) for each in found]
+
+    monkeypatch.setattr(_socket, "getaddrinfo", resolve)
     server = sockets.tcp_server(family="ipv4")
-    conn = sockets.connect(("localhost", port(server.port)))
+    conn = sockets.connect(("two.example", port(server.port)))
     server.accept().send(b"hello")
     conn.expect(b"hello")
     assert conn.peer_address == server.address

@@ -22,6 +22,7 @@ from pytest_sockets import (
     EchoServer,
     EndpointClosedError,
     EndpointError,
+    ReservedPort,
     Settings,
     Sockets,
     StreamServer,
@@ -30,7 +31,7 @@ from pytest_sockets import (
     UnsupportedError,
 )
 from pytest_sockets._engine import listener, rebinding
-from stream_ends import PATIENCE, family_of, plain_client, read_to_eof
+from stream_ends import OWN_HOST, PATIENCE, family_of, plain_client, read_to_eof
 from threads import eager_threads
 
 ROUNDS = int(os.environ.get("PYTEST_SOCKETS_STRESS", "300"))
@@ -39,11 +40,11 @@ CLIENTS = 4
 QUEUED = 300
 PATIENT = Settings(timeout=PATIENCE)
 PLACES: dict[str, dict[str, Any]] = {
-    "ipv4": {"family": "ipv4"},
+    "ipv4": {"host": OWN_HOST},
     "ipv6": {"family": "ipv6"},
     "dual": {"family": "dual"},
     "wildcard": {"host": "0.0.0.0"},
-    "mptcp": {"family": "ipv4", "proto": 262},
+    "mptcp": {"host": OWN_HOST, "proto": 262},
     "unix": {"family": "unix"},
     "abstract": {"abstract": True},
     "seqpacket": {"family": "unix", "type": socket.SOCK_SEQPACKET},
@@ -219,8 +220,8 @@ def test_nobody_gets_the_port_of_a_server_that_is_down(
 ) -> None:
     server = inet_server
     if given:
-        server.close()
-        server = StreamServer(host=server.host, port=server.port, settings=PATIENT)
+        with ReservedPort(host=server.host) as held:
+            server = StreamServer(host=held.host, port=held.port, settings=PATIENT)
     with server, client_of(server):
         server.accept()
         for _ in range(2):
@@ -263,7 +264,8 @@ def again(server: StreamServer) -> dict[str, Any]:
     """Return the arguments for another server at the same address."""
     if server.family == "unix":
         return {"path": server.path} if server.path.startswith("\0") else {"family": "unix"}
-    return {"family": server.family, "port": server.port, "settings": PATIENT}
+    where = {"family": "dual"} if server.family == "dual" else {"host": server.host}
+    return {**where, "port": server.port, "settings": PATIENT}
 
 
 def test_a_path_of_the_users_is_held_and_removed(
@@ -421,7 +423,7 @@ def test_ipv6_heirs_have_the_options_of_their_listener() -> None:
         server.down()
         server.up()
         with pytest.raises(ConnectionRefusedError):  # it is of IPv6 only
-            plain_client(("127.0.0.1", server.port))
+            plain_client((OWN_HOST, server.port))
         with plain_client(("::1", server.port)):
             sock = server.accept()._stream._socket
             assert sock is not None

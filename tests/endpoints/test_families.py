@@ -187,13 +187,16 @@ def test_a_port_can_be_given_as_a_number_or_a_string(
 def test_a_port_can_be_given_as_a_service_name(sockets: Sockets) -> None:
     name, number = "discard", 9
     try:
-        assert socket.getservbyname(name, "tcp") == number
-        server = sockets.tcp_server(port=name)
-        peer = sockets.udp_peer(port=name)
+        assert socket.getservbyname(name, "tcp") == socket.getservbyname(name, "udp") == number
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(type=kind) as probe:
+                probe.bind(("127.0.0.1", number))
     except PermissionError as error:
         pytest.skip(f"only root may bind to port {number} here: {error}")
     except OSError as error:
         pytest.skip(f"service {name!r} is not known here, or its port is taken: {error}")
+    server = sockets.tcp_server(port=name)
+    peer = sockets.udp_peer(port=name)
     assert (server.port, peer.port) == (number, number)
     with plain_client(server.address):
         server.accept()

@@ -765,6 +765,7 @@ def test_a_protocol_feels_the_backpressure_of_a_stall(sockets: Sockets) -> None:
         with server.fault(Stall()):
             client.sendall(data)
             server.assert_received(data)
+            assert server.received == data  # and the protocol has acted on it
             assert "pause" in made[0].calls
             assert "resume" not in made[0].calls
         reading = pool.submit(read_exactly, client, len(data))

@@ -275,6 +275,8 @@ def test_who_is_only_kept_waiting_takes_a_plan(server: TCPServer, effect: Effect
     with plain_client(server.address) as client:
         client.sendall(b"one")
         fault.wait_hit()
+        (conn,) = server.connections
+        assert conn.sent == b""
         assert nothing_comes(client)
         fault.lift()
         assert read_to_eof(client) == b"two"

@@ -153,7 +153,7 @@ HOLDING: list[Effect] = [Stall(), Delay(3600), Throttle(1e-3), Slice(1), StopRea
 @pytest.mark.parametrize("effect", HOLDING, ids=repr)
 def test_the_end_waits_for_nothing_that_is_kept_back(effect: Effect) -> None:
     before = scheduled()
-    with warnings.catch_warnings(), Background(1):
+    with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         with Sockets(Settings(timeout=3600)) as sockets:  # a wait would meet pytest-timeout
             echo = sockets.echo_server()

@@ -19,6 +19,7 @@ from fault_ends import (
     read_to_the_end,
     sent_chunks,
 )
+from pausing import paused
 from pytest_sockets import Address, Settings, Sockets, StreamServer
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.works import TICK
@@ -76,16 +77,6 @@ def server(family: str, sockets: Sockets) -> StreamServer:
 @pytest.fixture
 def echo(family: str, sockets: Sockets) -> StreamServer:
     return sockets.echo_server(family=family)
-
-
-@contextmanager
-def paused() -> Iterator[None]:
-    """Let no delay pass meanwhile."""
-    CLOCK.pause()
-    try:
-        yield
-    finally:
-        CLOCK.resume()
 
 
 def ask(echo: StreamServer) -> socket.socket:

@@ -120,6 +120,8 @@ def test_a_script_that_meets_a_flood_says_how_much_came(sockets: Sockets) -> Non
         with plain_client(server.address) as client:
             for _ in range(PIECES):
                 client.sendall(PIECE)
+        with pytest.raises(MismatchError):
+            server.wait_closed(2)  # until the script has met the end of it
         (problem,) = told(server)
     assert problem.startswith(
         r"MismatchError: tcp_server connection 0, step 1 of 2: expected bytes up to b'\n', got b'x"

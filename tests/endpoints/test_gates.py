@@ -21,10 +21,11 @@ from pytest_sockets import (
     TCPServer,
     WaitTimeout,
 )
-from stream_ends import FOREVER, PATIENCE, Background, plain_client, read_to_eof
+from stream_ends import FOREVER, PATIENCE, Background, forget, plain_client, read_to_eof
 from told import told
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("unwatched")]
+PATIENT = Settings(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -226,6 +227,10 @@ def test_a_problem_before_the_gate_ends_the_wait_for_it_at_once(
             client.sendall(b"x")
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
+        else:
+            assert armed.acquire(timeout=PATIENCE)  # the holder waits
+            assert server.received == b""
+            forget(armed)
         waits = background.submit(gate.wait_reached, timeout=FOREVER)
         if not is_early:
             assert armed.acquire(timeout=PATIENCE)
@@ -250,12 +255,10 @@ def test_bytes_before_the_release_break_a_silence(server: TCPServer, gate: Gate)
     ]
 
 
-def test_bytes_that_were_sent_before_the_release_break_a_silence_too(
-    server: TCPServer, sockets: Sockets
-) -> None:
+def test_bytes_that_were_sent_before_the_release_break_a_silence_too() -> None:
     for _ in range(50):
-        with TCPServer() as server:
-            gate = Gate()
+        with TCPServer(settings=PATIENT) as server:
+            gate = Gate(settings=PATIENT)
             server.script().expect_nothing(until=gate).send(b"b").close()
             with plain_client(server.address) as client:
                 gate.wait_reached()
@@ -320,9 +323,9 @@ def test_the_test_holds_for_no_longer_than_the_endpoints_default(gate: Gate) -> 
                     wait()
 
 
-def test_all_gates_are_released_at_the_end(armed: threading.Semaphore) -> None:
+def test_all_gates_are_released_at_the_end() -> None:
     ends: list[BaseException | None] = []
-    with Sockets() as sockets:
+    with Sockets(PATIENT) as sockets:
         gate, server = sockets.gate(), sockets.tcp_server()
 
         @server.serve

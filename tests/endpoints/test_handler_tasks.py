@@ -169,7 +169,7 @@ def test_a_task_that_fails_after_the_last_line_fails_the_test_all_the_same() -> 
         await asyncio.Event().wait()
 
     for n in range(20):
-        with TCPServer() as one:
+        with TCPServer(settings=Settings(timeout=PATIENCE)) as one:
             one.serve(talk)
             with plain_client(one.address) as client:
                 client.sendall(b"x")

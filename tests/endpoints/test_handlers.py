@@ -22,6 +22,7 @@ from pytest_sockets import (
     EndpointClosedError,
     EndpointError,
     PeerGoneError,
+    Settings,
     Sockets,
     SocketsError,
     TCPServer,
@@ -35,6 +36,7 @@ from told import errors_of, told
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("unwatched")]
 KINDS = ["plain", "async"]
+PATIENT = Settings(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -236,7 +238,7 @@ def test_a_handler_may_open_another_listener_as_ftp_does(
 
         @server.serve
         def retrieve(conn: Connection) -> None:
-            with TCPServer(name="data") as data:
+            with TCPServer(name="data", settings=PATIENT) as data:
                 conn.send(b"%d\n" % data.port)
                 data.accept().send(b"the file")
 
@@ -244,7 +246,7 @@ def test_a_handler_may_open_another_listener_as_ftp_does(
 
         @server.serve
         async def retrieve_async(conn: AsyncConnection) -> None:
-            with TCPServer(name="data") as data:
+            with TCPServer(name="data", settings=PATIENT) as data:
                 await conn.send(b"%d\n" % data.port)
                 await (await data.aio.accept()).aio.send(b"the file")
 
@@ -430,12 +432,10 @@ def test_a_problem_ends_the_other_handlers_and_is_told_once(
     assert len(errors_of(server)) == 1
 
 
-def test_a_handler_that_fails_after_the_last_line_fails_the_test_all_the_same(
-    server: TCPServer,
-) -> None:
+def test_a_handler_that_fails_after_the_last_line_fails_the_test_all_the_same() -> None:
     # What is not resting is waited for: here a thread that has been woken but has not gone on.
     for n in range(50):
-        with TCPServer() as one:
+        with TCPServer(settings=PATIENT) as one:
             one.serve(lambda conn: conn.recv_line() and 1 / 0)
             with plain_client(one.address) as client:
                 client.sendall(b"x\n")
@@ -527,10 +527,15 @@ def test_a_handler_that_blocks_the_loop_is_reported_by_name(
 # -- the end
 
 
+def handler_threads() -> set[threading.Thread]:
+    """Return the threads that handlers run in, those which other tests have left too."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("handler ")}
+
+
 def test_the_end_of_the_test_ends_blocked_handlers_and_leaves_nothing() -> None:
     ends: list[BaseException] = []
-    tasks = set(Engine.current().at_work)
-    with warnings.catch_warnings(), Sockets() as sockets:
+    threads, tasks = handler_threads(), set(Engine.current().at_work)
+    with warnings.catch_warnings(), Sockets(PATIENT) as sockets:
         warnings.simplefilter("error")
         gate = sockets.gate()
         threaded, awaited = sockets.tcp_server(), sockets.tcp_server()
@@ -558,9 +563,8 @@ def test_the_end_of_the_test_ends_blocked_handlers_and_leaves_nothing() -> None:
         gate.release()
         sockets.close()
         gc.collect()
-        names = [thread.name for thread in threading.enumerate()]
-        assert not [name for name in names if name.startswith("handler ")]
-        assert Engine.current().at_work == tasks
+        assert handler_threads() <= threads
+        assert Engine.current().at_work <= tasks
         for client in clients:
             client.close()
     assert [error for error in ends if not isinstance(error, asyncio.CancelledError)]
@@ -569,7 +573,7 @@ def test_the_end_of_the_test_ends_blocked_handlers_and_leaves_nothing() -> None:
 
 def test_a_handler_that_is_busy_for_ever_does_not_hold_up_the_end_of_the_test() -> None:
     begun, may_go = threading.Event(), threading.Event()
-    server = TCPServer(settings=endpoint_module.Settings(timeout=0.05))
+    server = TCPServer(settings=Settings(timeout=0.05))
 
     @server.serve
     def talk(conn: Connection) -> None:
@@ -586,7 +590,7 @@ def test_a_handler_that_is_busy_for_ever_does_not_hold_up_the_end_of_the_test() 
 
 def test_a_thread_that_outlives_its_server_is_named() -> None:
     begun, may_go = threading.Event(), threading.Event()
-    server = TCPServer(settings=endpoint_module.Settings(timeout=0.05))
+    server = TCPServer(settings=Settings(timeout=0.05))
 
     @server.serve
     def talk(conn: Connection) -> None:
@@ -603,7 +607,7 @@ def test_a_thread_that_outlives_its_server_is_named() -> None:
 
 def test_a_task_that_outlives_its_server_is_named() -> None:
     may_go = []
-    server = TCPServer(settings=endpoint_module.Settings(timeout=0.05))
+    server = TCPServer(settings=Settings(timeout=0.05))
 
     @server.serve
     async def talk(conn: AsyncConnection) -> None:
@@ -655,6 +659,7 @@ def test_an_interrupt_during_a_wait_leaves_the_handlers_to_the_end_of_the_server
             raise KeyboardInterrupt
         return wait(latch, deadline)
 
+    threads = handler_threads()
     server = TCPServer()
     server.serve(lambda conn: conn.recv_line())
     with plain_client(server.address):
@@ -663,5 +668,5 @@ def test_an_interrupt_during_a_wait_leaves_the_handlers_to_the_end_of_the_server
         with pytest.raises(KeyboardInterrupt), server:
             server.wait_connections(5, timeout=FOREVER)
     assert server.is_closed
-    assert not [one for one in threading.enumerate() if one.name.startswith("handler ")]
+    assert handler_threads() <= threads
     assert server.problems == ()

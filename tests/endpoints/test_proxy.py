@@ -26,7 +26,15 @@ from pytest_sockets import (
 from pytest_sockets._endpoints.relaying import BOUND
 from pytest_sockets._engine.stream_base import LARGE_READ
 from pytest_sockets.faults import AfterSent, Close, Delay
-from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, plain_client, read_to_eof
+from stream_ends import (
+    FOREVER,
+    OWN_HOST,
+    PATIENCE,
+    Background,
+    forget,
+    plain_client,
+    read_to_eof,
+)
 
 FAMILIES = ["ipv4", "ipv6", "unix"]
 LARGE = os.urandom(1 << 20)
@@ -421,8 +429,7 @@ def test_wait_forwarded_rests_beside_a_connection_that_has_ended(
     with plain_client(proxy.address) as client, Background() as pool:
         proxy.upstream.wait_closed(1, timeout=FOREVER)
         proxy.upstream.assert_connections(2)
-        while armed.acquire(blocking=False):
-            pass
+        forget(armed)
         waiting = pool.submit(proxy.wait_forwarded, b"ping", timeout=FOREVER)
         assert armed.acquire(timeout=PATIENCE)
         for _ in range(10):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from processes import run_quietly
-from proxied import Proxied, black_hole, kinds, proxied, stall
+from proxied import Proxied, black_hole, kinds, open_sockets, proxied, stall
 from pytest_sockets import EndpointClosedError, EndpointError, Settings, Sockets, TCPProxy
 from pytest_sockets.faults import HalfClose
 from stream_ends import FOREVER, OWN_HOST, PATIENCE, Background, abort, plain_client, read_to_eof
@@ -371,14 +371,6 @@ def test_connecting_outlives_the_code_in_whose_turn_it_was_begun(sockets: Socket
             assert upstream.recv(4) == b"ping"
 
 
-def open_sockets() -> set[str]:
-    found: set[str] = set()
-    for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the folder itself
-            found.add(os.readlink(f"/proc/self/fd/{number}"))
-    return {name for name in found if name.startswith("socket:")}
-
-
 @pytest.mark.parametrize("closing", ["proxy", "client", "upstream", "factory"])
 def test_closing_while_the_upstream_is_awaited_leaves_nothing_open(
     sockets: Sockets, closing: str
@@ -500,8 +492,9 @@ def test_a_lack_of_files_is_a_problem_and_not_the_upstreams_fault() -> None:
 def test_both_sides_may_be_ended_at_the_same_time(sockets: Sockets) -> None:
     proxy = sockets.tcp_proxy(sockets.silent_server())
     assert proxy.client._lock is proxy.upstream._lock  # with two, this could not end
-    for _ in range(10):
+    for turn in range(1, 11):
         clients = [plain_client(proxy.address) for _ in range(20)]
+        proxy.upstream.wait_connections(20 * turn)  # the kernel connects before the proxy knows
         opened = proxy.upstream.connections[-20:]
         with eager_threads(), Background() as pool:
             aborting = pool.submit(lambda clients: [abort(sock) for sock in clients], clients)
@@ -533,7 +526,7 @@ def test_clients_that_come_while_a_proxy_closes_are_ended(sockets: Sockets) -> N
 
     with eager_threads(), Background(threads) as pool:
         for turn in range(rounds):
-            proxy = sockets.tcp_proxy(echo)
+            proxy = sockets.tcp_proxy(echo, host=OWN_HOST)
             begun = threading.Semaphore(0)
             clients = [pool.submit(come_and_go, proxy, begun) for _ in range(threads)]
             for _ in range(turn % 7 + 1):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_sockets import Script, Settings, Sockets, TCPServer
-from stream_ends import FOREVER, abort, plain_client, read_to_eof
+from stream_ends import FOREVER, abort, early_client, plain_client, read_to_eof
 from told import told
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("unwatched")]
@@ -77,30 +77,28 @@ def test_the_clock_runs_once_a_step_is_no_longer_the_last(impatient: TCPServer) 
     ]
 
 
-def test_a_hold_has_no_deadline(impatient: TCPServer) -> None:
-    with Sockets() as sockets:
-        gate = sockets.gate()
-        impatient.script().expect(b"a").hold(gate).send(b"b").expect(b"c").send(b"d").close()
-        with plain_client(impatient.address) as client:
-            client.sendall(b"a")
-            gate.wait_reached()
-            outlast(impatient)
-            assert impatient.problems == ()
-            gate.release()
-            client.sendall(b"c")
-            assert read_to_eof(client) == b"bd"
+def test_a_hold_has_no_deadline(impatient: TCPServer, sockets: Sockets) -> None:
+    gate = sockets.gate()
+    impatient.script().expect(b"a").hold(gate).send(b"b").expect(b"c").send(b"d").close()
+    with plain_client(impatient.address) as client:
+        client.sendall(b"a")
+        gate.wait_reached()
+        outlast(impatient)
+        assert impatient.problems == ()
+        client.sendall(b"c")  # before the clock of its step runs
+        gate.release()
+        assert read_to_eof(client) == b"bd"
     assert told(impatient) == []
 
 
-def test_silence_until_a_gate_has_no_deadline(impatient: TCPServer) -> None:
-    with Sockets() as sockets:
-        gate = sockets.gate()
-        impatient.script().expect_nothing(until=gate).send(b"b").close()
-        with plain_client(impatient.address) as client:
-            gate.wait_reached()
-            outlast(impatient)
-            gate.release()
-            assert read_to_eof(client) == b"b"
+def test_silence_until_a_gate_has_no_deadline(impatient: TCPServer, sockets: Sockets) -> None:
+    gate = sockets.gate()
+    impatient.script().expect_nothing(until=gate).send(b"b").close()
+    with plain_client(impatient.address) as client:
+        gate.wait_reached()
+        outlast(impatient)
+        gate.release()
+        assert read_to_eof(client) == b"b"
     assert told(impatient) == []
 
 
@@ -160,8 +158,7 @@ def test_a_client_that_stalls_meets_the_deadline_of_the_step_by_name(
 
 def test_a_step_may_have_a_deadline_of_its_own(server: TCPServer) -> None:
     server.script(timeout=FOREVER).send(b"220").recv_line(timeout=SHORT).send(b"x")
-    with plain_client(server.address) as client:
-        client.sendall(b"HE")
+    with early_client(server, b"HE") as client:
         with pytest.raises(ConnectionResetError):
             read_to_eof(client)
     assert [text.splitlines()[-1] for text in told(server)] == [f"  waited {SHORT} s for it"]

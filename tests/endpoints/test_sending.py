@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from fault_ends import nothing_comes
+from pausing import paused
 from processes import HANGS, run_quietly
 from programs import program
 from pytest_sockets import (
@@ -26,7 +28,16 @@ from pytest_sockets import (
 from pytest_sockets._engine import peer
 from pytest_sockets.faults import Slice
 from recv_spy import MOST, Spy, other_process, spying
-from stream_ends import FOREVER, Background, Ends, abort, plain_client, read_to_eof
+from stream_ends import (
+    FOREVER,
+    PATIENCE,
+    Background,
+    Ends,
+    abort,
+    forget,
+    plain_client,
+    read_to_eof,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -315,16 +326,21 @@ def unseen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("unseen")
-def test_unseen_peers_get_pieces_in_the_documented_distance(
-    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+def test_unseen_peers_get_the_next_piece_when_some_time_has_passed(
+    sockets: Sockets, armed: threading.Semaphore
 ) -> None:
-    monkeypatch.setattr(peer, "APART", 0.5)  # enough for a reader on a busy machine
     server = sockets.tcp_server()
-    with spying(server.address) as spy:
+    with plain_client(server.address) as client, Background(1) as pool:
         conn = server.accept()
-        conn.send_apart(b"one", b"two")
-        conn.close()
-        assert spy.reads() == [b"one", b"two"]
+        conn.send(b"one")
+        with paused():
+            forget(armed)
+            sending = pool.submit(conn.send_apart, b"two")
+            assert client.recv(9) == b"one"
+            assert armed.acquire(timeout=PATIENCE)
+            assert nothing_comes(client)
+        assert client.recv(9) == b"two"
+        sending.result()
 
 
 @pytest.mark.usefixtures("unseen")

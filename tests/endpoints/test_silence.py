@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
-from pytest_sockets import Gate, MismatchError, Sockets, TCPServer
+from pytest_sockets import Gate, MismatchError, Settings, Sockets, TCPServer
+from stream_ends import PATIENCE, plain_client
 from threads import eager_threads
 
+pytestmark = pytest.mark.timeout(120)
+
+PATIENT = Settings(timeout=PATIENCE)
 ROUNDS = 50
 """Half of the runs went wrong while the release itself was not a moment in the record."""
 
@@ -19,7 +21,7 @@ def test_what_is_sent_after_the_release_is_for_the_next_step(sockets: Sockets) -
         for _ in range(ROUNDS):
             gate = sockets.gate()
             server.script().expect_nothing(until=gate).expect(b"hello").send(b"goodbye").close()
-            with socket.create_connection(server.address) as client:
+            with plain_client(server.address) as client:
                 gate.wait_reached()
                 gate.release()
                 client.sendall(b"hello")
@@ -35,10 +37,10 @@ def test_what_was_sent_before_the_release_is_a_mismatch() -> None:
 
 
 def tell_before_the_release() -> None:
-    gate = Gate()
-    with TCPServer() as server:
+    gate = Gate(settings=PATIENT)
+    with TCPServer(settings=PATIENT) as server:
         server.script().expect_nothing(until=gate).expect(b"hello")
-        with socket.create_connection(server.address) as client:
+        with plain_client(server.address) as client:
             gate.wait_reached()
             client.sendall(b"hello")
             gate.release()
@@ -47,7 +49,7 @@ def tell_before_the_release() -> None:
 def test_a_gate_that_was_open_before_lets_pass_what_came_after(sockets: Sockets) -> None:
     server, gate = sockets.tcp_server(), sockets.gate()
     gate.release()
-    with socket.create_connection(server.address) as client:
+    with plain_client(server.address) as client:
         client.sendall(b"hello")
         conn = server.accept()
         conn.expect_nothing(until=gate)
@@ -56,7 +58,7 @@ def test_a_gate_that_was_open_before_lets_pass_what_came_after(sockets: Sockets)
 
 def test_a_verb_sees_what_came_before_the_release(sockets: Sockets) -> None:
     server, gate = sockets.tcp_server(), sockets.gate()
-    with socket.create_connection(server.address) as client:
+    with plain_client(server.address) as client:
         conn = server.accept()
         client.sendall(b"hello")
         conn.received  # noqa: B018  # brings it into the record
@@ -69,7 +71,7 @@ def test_a_verb_sees_what_the_kernel_held_at_the_release(sockets: Sockets) -> No
     server = sockets.tcp_server()
     for _ in range(ROUNDS):
         gate = sockets.gate()
-        with socket.create_connection(server.address) as client:
+        with plain_client(server.address) as client:
             conn = server.accept()
             client.sendall(b"hello")
             gate.release()

@@ -37,6 +37,8 @@ from pytest_sockets.faults import (
 from stream_ends import PATIENCE
 from told import errors_of
 
+pytestmark = pytest.mark.timeout(120)
+
 REPLY = b"HELLO\r\n"
 
 

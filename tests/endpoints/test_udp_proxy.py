@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from proxied import open_sockets
 from pytest_sockets import (
     EndpointClosedError,
     EndpointError,
@@ -76,7 +77,7 @@ def line(request: pytest.FixtureRequest, sockets: Sockets) -> Iterator[Line]:
     with socket.socket(family_of((host, 0)), socket.SOCK_DGRAM) as server:
         server.settimeout(PATIENCE)
         server.bind((host, 0))
-        proxy = sockets.udp_proxy(server.getsockname(), family=request.param, name="proxy")
+        proxy = sockets.udp_proxy(server.getsockname(), host=host, name="proxy")
         with plain(proxy.address) as client:
             yield Line(client, proxy, server)
 
@@ -400,11 +401,12 @@ def test_closing_either_side_closes_both_and_ends_a_wait(
 
 
 def test_closing_the_clients_side_closes_both(line: Line) -> None:
-    source = line.request(b"one")
+    before = open_sockets()
+    line.request(b"one")
+    (opened,) = open_sockets() - before
     line.proxy.client.close()
     assert line.proxy.upstream.is_closed
-    with socket.socket(line.client.family, socket.SOCK_DGRAM) as other:
-        other.bind(source)
+    assert opened not in open_sockets()
 
 
 # -- the whole
@@ -510,11 +512,11 @@ def test_a_family_that_it_cannot_have_is_refused(sockets: Sockets, family: str, 
 
 
 def test_it_cannot_be_its_own_upstream(sockets: Sockets) -> None:
-    with UDPPeer() as peer:
-        address = peer.address
+    with UDPPeer(host=OWN_HOST) as peer:
+        host, port = peer.address
     with pytest.raises(ValueError, match="is where the proxy itself is: leave port= out"):
-        sockets.udp_proxy(address, port=address[1])
-    with UDPPeer(port=address[1]):  # it has let go of the port
+        sockets.udp_proxy((host, port), host=host, port=port)
+    with UDPPeer(host=host, port=port):  # it has let go of the port
         pass
 
 

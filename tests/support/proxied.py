@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pytest_sockets import Connection, Sockets, TCPProxy
-from stream_ends import PATIENCE, plain_client
+from stream_ends import OWN_HOST, PATIENCE, plain_client
 
 
 @dataclass
@@ -66,7 +66,7 @@ def proxied(sockets: Sockets, family: str = "ipv4") -> Iterator[Proxied]:
     with listening(family) as listener:
         address = listener.getsockname()
         upstream = os.fsdecode(address) if isinstance(address, bytes) else address
-        proxy = sockets.tcp_proxy(upstream)
+        proxy = sockets.tcp_proxy(upstream, host=OWN_HOST)
         with plain_client(proxy.address) as client, accept(listener) as server:
             proxy.upstream.wait_connections(1)  # the kernel connects before the proxy knows
             yield Proxied(client, server, proxy)
@@ -124,6 +124,15 @@ def stall(sock: socket.socket, proxy: TCPProxy | None, content: bytes) -> int:
                 proxy.client._sync()  # what the kernel holds is moved on, as far as it goes
     finally:
         sock.settimeout(PATIENCE)
+
+
+def open_sockets() -> set[str]:
+    """Return what tells apart the sockets that this process has open."""
+    found: set[str] = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the folder itself
+            found.add(os.readlink(f"/proc/self/fd/{number}"))
+    return {name for name in found if name.startswith("socket:")}
 
 
 def kinds(conn: Connection) -> list[str]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_sockets import Connection, Sockets
+from pytest_sockets import Connection, Sockets, StreamServer
 
 PATIENCE = 60.0
 """Seconds before a plain socket gives up, so that a broken endpoint fails a test, not a run."""
@@ -110,6 +110,23 @@ def abort(sock: socket.socket) -> None:
     """Close with RST (socket(7): SO_LINGER of 0 seconds)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def early_client(server: StreamServer, data: bytes) -> socket.socket:
+    """Connect and send before the server accepts, and so before any clock of it runs.
+
+    A reset right after the accept would hit these calls, too.
+    """
+    with server._lock:
+        client = plain_client(server.address)
+        client.sendall(data)
+        return client
+
+
+def forget(armed: threading.Semaphore) -> None:
+    """Have the next release tell of a wait that begins after this."""
+    while armed.acquire(blocking=False):
+        pass
 
 
 def read_to_eof(sock: socket.socket) -> bytes:
