@@ -49,7 +49,7 @@ NO_TRANSPORT = UNSUPPORTED | {errno.EADDRNOTAVAIL}
 def new_socket(family: int, kind: int, proto: int = 0) -> _socket.socket:
     """Return a non-blocking socket, or say in the kernel's words why there is none.
 
-    It is the C module's class: pytest-socket and gevent replace the Python one.
+    It is the C module's class: pytest-socket replaces the Python one.
     """
     try:
         sock = _socket.socket(family, kind | NONBLOCK, proto)

@@ -149,7 +149,10 @@ class Engine:
 
     def __init__(self) -> None:
         if not hasattr(select, "epoll"):
-            msg = "pytest-sockets needs epoll: it serves Linux so far"
+            msg = (
+                "pytest-sockets needs select.epoll, which only Linux has, and which gevent's monkey "
+                "patching takes away"
+            )
             raise UnsupportedError(msg)
         self._pid = os.getpid()
         self.selector = EpollSelector()

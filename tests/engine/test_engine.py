@@ -1,4 +1,5 @@
 import logging
+import select
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from processes import run_quietly
+from pytest_sockets import UnsupportedError
 from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.engine import THREAD_NAME, Engine, Timer
 from pytest_sockets._engine.waiting import Latch
@@ -52,6 +54,12 @@ def test_the_first_endpoints_of_many_threads_start_one_thread() -> None:
 
 def test_importing_the_package_starts_nothing() -> None:
     assert run_quietly("import pytest_sockets, threading; print(threading.active_count())") == "1"
+
+
+def test_without_epoll_an_engine_says_who_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "epoll")
+    with pytest.raises(UnsupportedError, match=r"needs select\.epoll, .*Linux.* gevent's monkey"):
+        Engine()
 
 
 def test_an_action_that_raises_does_not_end_the_loop(caplog: pytest.LogCaptureFixture) -> None:

@@ -178,21 +178,3 @@ async def test_blocks(tcp_server):
         ini="asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function",
     )
     assert "use `await ….aio.accept(…)`" in reports(result)["test_blocks"]
-
-
-def test_gevent(run_plain: Inner) -> None:
-    needs("gevent")
-    result = run_plain(
-        """
-import socket
-
-def test_patched(echo_server):
-    with socket.create_connection(echo_server.address) as sock:
-        sock.sendall(b"hello")
-        assert sock.recv(5) == b"hello"
-    echo_server.assert_received(b"hello")
-""",
-        conftest="from gevent import monkey\nmonkey.patch_all()",
-        apart=True,
-    )
-    result.assert_outcomes(passed=1)
