@@ -175,7 +175,6 @@ def test_a_peer_that_never_ends_is_drained_for_the_timeout_and_no_longer() -> No
             conn.close()
             with pytest.raises(ConnectionError):  # the reset ends it; nothing else would
                 send_for_ever(client)
-        assert len(conn.received) > 0
         assert not conn._stream.is_open
 
 
