@@ -52,7 +52,7 @@ def test_connect_timeout(blackhole_address: BlackholeAddress) -> None:
 @mutations(
     ("LDAPSocketReceiveError", "LDAPSocketOpenError", "LDAPSocketReceiveError"),
     (".bind()", "", "DID NOT RAISE"),
-    ("(1)", "(2)", "waited 0.5 s for 2 connections, 1 came"),
+    ("(1)", "(2)", r"waited [\d.]+ s for 2 connections, 1 came"),
     ("x60", "x61", "received something else"),
 )
 def test_receive_timeout(silent_server: SilentServer) -> None:

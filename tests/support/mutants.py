@@ -40,13 +40,15 @@ def mutations(*changes: tuple[str, str, str]) -> pytest.MarkDecorator:
 
     What fails is the whole call phase, so problems of an endpoint count, as they do for a user.
     `tests/acceptance/conftest.py` runs the changed tests. Each change is the old text, the new
-    text, and a pattern for the report. Where that tells of a wait, it is for IN_VAIN seconds.
+    text, and a pattern for the report. Where that tells of a wait, all waits of the test are for
+    IN_VAIN seconds, unless the new text gives its own a `timeout=`.
     """
+    in_vain = pytest.mark.sockets(timeout=IN_VAIN)
     wrong = [
         pytest.param(
             Mutation(*change),
             id=f"mutant{number}",
-            marks=[pytest.mark.sockets(timeout=IN_VAIN)] if "waited" in change[2] else [],
+            marks=[in_vain] if "waited" in change[2] and "timeout=" not in change[1] else [],
         )
         for number, change in enumerate(changes, 1)
     ]
