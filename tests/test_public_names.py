@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 import pytest_sockets
-from fixture_names import FIXTURES
 from pytest_sockets import faults
 from pytest_sockets._endpoints.faces import Face, Twin
 
@@ -182,24 +180,3 @@ def test_an_awaitable_twin_is_told_also_on_its_object(face: type[Face]) -> None:
     twins = [name for name, value in members(face) if isinstance(value, Twin)]
     assert twins
     assert [name for name in twins if not is_told(getattr(face(None), name))] == []
-
-
-def test_pytest_prints_a_whole_sentence_for_each_fixture(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", "--color=no"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = done.stdout.splitlines()
-    printed = {
-        line.partition(" ")[0]: lines[at + 1].strip()
-        for at, line in enumerate(lines)
-        if "pytest_sockets" in line and " -- " in line
-    }
-    assert sorted(printed) == sorted(FIXTURES)
-    for text in printed.values():
-        assert text[0].isupper()
-        assert text[-1] == "."
-        assert len(text) <= 100

@@ -32,6 +32,7 @@ def test_every_fixture_is_listed_with_a_whole_sentence(run_plain: Inner) -> None
     for name, scope, first_line in listed:
         assert not scope, f"{name} is function-scoped: only other scopes are printed"
         assert re.fullmatch(r"An? .+\.|The .+\.", first_line), first_line
+        assert len(first_line) <= 100, first_line
 
 
 def test_fixtures_are_ready_when_they_return_and_closed_after_the_test(run: Inner) -> None:
