@@ -9,26 +9,35 @@ import pytest
 from inner_runs import Inner, needs, reports
 
 HANGS = """
-import os, signal, socket, threading
+import signal, socket
+from pytest_sockets._engine.waiting import Wait
 
-def test_hangs(tcp_server):
+arm = Wait.arm
+
+def arm_and_ring(wait, wake):
+    arm(wait, wake)
+    RING
+
+def test_hangs(tcp_server, monkeypatch):
     with socket.create_connection(tcp_server.address) as sock:
         sock.sendall(b"HEL")
         conn = tcp_server.accept()
-        SOON
+        monkeypatch.setattr(Wait, "arm", arm_and_ring)
         conn.recv_exactly(5, timeout=3600)
 """
-# The signal is what pytest-timeout's own timer would send, at a known moment.
-SIGNAL = "threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGALRM)).start()"
+# pytest-timeout's own timer, wound up anew once the wait has begun. It does not ring at once: a
+# signal in the last instructions before the system call that blocks would not interrupt it.
+RING = "signal.setitimer(signal.ITIMER_REAL, 0.05)"
 
 
 def test_pytest_timeout_ends_a_wait_by_a_signal_and_the_wire_is_shown(run: Inner) -> None:
     needs("pytest_timeout")
     args = ("--timeout=3600", "--timeout-method=signal")
-    result = run(HANGS.replace("SOON", SIGNAL), *args, plugins=["timeout"], apart=True)
+    result = run(HANGS.replace("RING", RING), *args, plugins=["timeout"], apart=True)
     result.assert_outcomes(failed=1)
     shown = reports(result)["test_hangs"]
     assert "Timeout (>3600.0s) from pytest-timeout" in shown
+    assert "\n>           conn.recv_exactly(5, timeout=3600)\n" in shown
     assert " sockets: test_hangs (seed " in shown
     assert "#0 received    3  00000000  48 45 4c " in shown
 
@@ -38,7 +47,9 @@ def test_pytest_timeout_ends_a_wait_by_a_thread(run_plain: Inner) -> None:
     needs("pytest_timeout")
     args = ("--timeout=2", "--timeout-method=thread")
     ini = "timeout_func_only = true"
-    result = run_plain(HANGS.replace("SOON", ""), *args, plugins=["timeout"], ini=ini, apart=True)
+    result = run_plain(
+        HANGS.replace("RING", "pass"), *args, plugins=["timeout"], ini=ini, apart=True
+    )
     assert result.ret == 1
     output = result.stdout.str() + result.stderr.str()
     assert "conn.recv_exactly(5, timeout=3600)" in output
@@ -49,13 +60,19 @@ SWEEPS = """
 import asyncio, signal, socket
 from pytest_sockets.faults import Stall
 
+def ring():
+    if len(runs) == 2:
+        RING
+
 def fetch(address):
     with socket.create_connection(address) as sock:
+        ring()
         sock.recv(5, socket.MSG_WAITALL)
 
 async def fetch_async(address):
     async with asyncio.TaskGroup() as group:
         reader, writer = await asyncio.open_connection(*address)
+        ring()
         await group.create_task(reader.readexactly(5))
         writer.close()
 
@@ -66,8 +83,6 @@ def test_hangs(sweep):
         runs.append(1)
         server = sockets.tcp_server()
         server.script().send(b"HELLO")
-        if len(runs) == 2:
-            signal.setitimer(signal.ITIMER_REAL, 1e-6)  # it rings now
         if len(runs) <= 2:
             CLIENT(server.address)
     sweep(talk, Stall())
@@ -78,17 +93,24 @@ def test_it_went_no_further():
 
 
 @pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize("client", ["fetch", "lambda address: asyncio.run(fetch_async(address))"])
-def test_pytest_timeout_ends_a_sweep(run_plain: Inner, client: str, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("client", "frame"),
+    [
+        ("fetch", "    def fetch(address):\n"),
+        ("lambda address: asyncio.run(fetch_async(address))", ": in run_forever\n"),
+    ],
+)
+def test_pytest_timeout_ends_a_sweep(run_plain: Inner, client: str, frame: str, told: bool) -> None:
     needs("pytest_timeout")
     args = ["--timeout=3600", "--timeout-method=signal"]
     if not told and hasattr(pytest, "Subtests"):
         args += ["-p", "no:subtests"]
-    source = SWEEPS.replace("CLIENT", f"({client})")
+    source = SWEEPS.replace("CLIENT", f"({client})").replace("RING", RING)
     result = run_plain(source, *args, plugins=["timeout"], apart=True)
     result.assert_outcomes(failed=1, passed=1)
     shown = reports(result)["test_hangs"]
     assert "Timeout (>3600.0s) from pytest-timeout" in shown
+    assert frame in shown.partition("Failed: Timeout")[0]
     assert "run 1 of 5 of the sweep: Stall() at AfterSent(0) on tcp_server connection 0" in shown
     assert "sockets: test_hangs (seed " in shown
 
