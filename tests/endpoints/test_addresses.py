@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from descriptors import descriptors
 from ports import OPTIONS, can_bind, is_given_away
 from processes import forked, run_quietly
 from pytest_sockets import (
@@ -55,10 +56,6 @@ def attempt(address: Any) -> int:
     with socket.socket(family_of(address)) as client:
         client.settimeout(PATIENCE)
         return client.connect_ex(address)
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # -- what all have in common

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from descriptors import descriptors
 from pytest_sockets import Sockets, UnsupportedError, capabilities, faults
 from pytest_sockets._endpoints import factory
 from pytest_sockets._endpoints.capabilities import (
@@ -121,11 +121,11 @@ def test_what_a_machine_cannot_do_is_found_out(
     name: str,
     value: Any,
 ) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     assert trial()
     monkeypatch.setattr(module, name, value)
     assert not trial()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 # -- require

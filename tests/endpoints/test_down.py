@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from descriptors import descriptors
 from ports import OPTIONS, can_bind, is_given_away
 from processes import forked
 from pytest_sockets import (
@@ -235,15 +236,15 @@ def test_nobody_gets_the_port_of_a_server_that_is_down(
 
 
 def test_a_closed_server_leaves_nothing_behind(server: StreamServer) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(5):
         server.down()
         server.up()
     server.down()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     address, port = server.address, getattr(server, "port", None) if server.family != "unix" else 0
     server.close()
-    assert len(os.listdir("/proc/self/fd")) == before - len(server.addresses)
+    assert descriptors() == before - len(server.addresses)
     if port:
         assert can_bind(address, "plain")
     elif not address.startswith("\0"):
@@ -359,7 +360,7 @@ def test_a_rebinding_that_fails_changes_nothing(
     inet_server: StreamServer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     server = inet_server
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     made: list[Any] = []
     like = rebinding._like
 
@@ -375,7 +376,7 @@ def test_a_rebinding_that_fails_changes_nothing(
     monkeypatch.setattr(rebinding, "_like", fail)
     with pytest.raises(OSError, match=r"no more|Invalid argument"):
         server.down()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     assert not is_refused(server)
     for how in OPTIONS:
         assert not can_bind(server.addresses[0], how)
@@ -397,10 +398,10 @@ def test_a_port_that_is_lost_is_a_problem(
         return made[-1]
 
     monkeypatch.setattr(rebinding, "_like", bound)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with pytest.raises(OSError, match="Invalid argument"):
         server.down()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert descriptors() == before - 1
     with pytest.raises(EndpointError, match=r"tcp_server failed on its own side: .* Invalid arg"):
         server.up()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from descriptors import descriptors
 from processes import python
 from pytest_sockets import StreamServer, TCPServer, UDPPeer, UnixDatagramPeer, UnixServer
 from pytest_sockets._engine import binding
@@ -238,11 +239,11 @@ def test_an_address_of_another_machine_says_so() -> None:
 
 def test_a_failure_leaves_no_socket_behind() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as holder:
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         for _ in range(2):
             with pytest.raises(OSError, match="held by"):
                 bind_inet("dual", None, holder.getsockname()[1], socket.SOCK_STREAM)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert descriptors() == before
 
 
 # -- paths

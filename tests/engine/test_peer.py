@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from descriptors import descriptors
 from processes import in_child
 from pytest_sockets._engine import diag
 from pytest_sockets._engine.credentials import credentials_of
@@ -169,10 +170,10 @@ def test_a_kernel_that_does_not_let_us_ask_leaves_us_blind(
 
 
 def test_asking_leaves_no_descriptor_open(pair: Pair) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     for _ in range(10):
         state_of_peer(pair[0])
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
 
 
 def test_a_forked_child_can_ask_too(pair: Pair) -> None:
