@@ -116,10 +116,8 @@ def test_the_store_goes_away(tcp_proxy, sockets):
             client.ask("GET name")
 
 
-def test_the_store_is_down(tcp_proxy, sockets):
-    store = sockets.tcp_server()
-    proxy = tcp_proxy(store)
-    store.close()
+def test_the_store_is_down(tcp_proxy, refused_address):
+    proxy = tcp_proxy(refused_address.address)
 
     with pytest.raises(ConnectionError):
         with Client(proxy.address) as client:

@@ -9,7 +9,14 @@ import pytest
 
 from descriptors import descriptors
 from processes import python
-from pytest_sockets import StreamServer, TCPServer, UDPPeer, UnixDatagramPeer, UnixServer
+from pytest_sockets import (
+    ReservedPort,
+    StreamServer,
+    TCPServer,
+    UDPPeer,
+    UnixDatagramPeer,
+    UnixServer,
+)
 from pytest_sockets._engine import binding
 from pytest_sockets._engine.binding import bind_inet, plain, resolve_port
 from pytest_sockets._engine.holders import holder_of
@@ -121,12 +128,12 @@ def test_a_wildcard_listener_holds_the_port_of_both_families() -> None:
 
 
 def test_connections_in_time_wait_do_not_hold_a_fixed_port() -> None:
-    with TCPServer() as server, plain_client(server.address) as client:
+    with TCPServer(host=OWN_HOST) as server, plain_client(server.address) as client:
         server.accept().close()
         assert client.recv(1) == b""
         client.close()
         server.connections[0].wait_eof()
-    with TCPServer(port=server.port) as again:
+    with TCPServer(host=OWN_HOST, port=server.port) as again:
         assert again.port == server.port
 
 
@@ -170,12 +177,13 @@ def test_dual_stack_tries_on_where_the_second_family_holds_the_first_ones_port(
 
 
 def test_dual_stack_on_a_given_port_does_not_look_for_another() -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(OSError, match=rf"\[::1\]:{port} is held by this process"):
-            StreamServer(family="dual", port=port)
-        with TCPServer(port=port):  # the first half was given back
-            pass
+    with ReservedPort(family="dual") as reserved:  # so that nobody else takes either half
+        port = reserved.port
+        with socket.create_server(("::1", port), family=socket.AF_INET6):
+            with pytest.raises(OSError, match=rf"\[::1\]:{port} is held by this process"):
+                StreamServer(family="dual", port=port)
+            with TCPServer(port=port):  # the first half was given back
+                pass
 
 
 # -- arguments that are wrong in themselves

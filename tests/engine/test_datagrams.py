@@ -8,7 +8,7 @@ import pytest
 from pytest_sockets import DatagramPeer, Settings, UDPEchoServer, UDPPeer
 from pytest_sockets._engine.datagrams import TURN
 from pytest_sockets._engine.selector import READ
-from stream_ends import PATIENCE
+from stream_ends import OWN_HOST, PATIENCE
 
 PATIENT = Settings(timeout=PATIENCE)
 
@@ -77,7 +77,7 @@ def test_events_of_another_socket_are_no_datagram(peer: DatagramPeer) -> None:
 def test_a_port_that_closed_does_not_end_the_peer(kind: Callable[..., UDPPeer]) -> None:
     with kind(settings=PATIENT) as peer:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-            gone.bind(("127.0.0.1", 0))
+            gone.bind((OWN_HOST, 0))
             address = gone.getsockname()
         peer.send(b"nobody is there", to=address)  # answered by ICMP
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
