@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 LIMIT = 100.0
-"""Seconds before a server is killed, so that one that does not start fails a test, not a run."""
+"""Seconds for a server to start, and to end: one that takes longer fails a test, not a run."""
 
 
 def server_program(name: str, package: str) -> str:
@@ -105,6 +105,7 @@ def _running(
                 break
         else:
             pytest.fail(f"{command[0]} has ended:\n{b''.join(said).decode()}")
+        killer.cancel()  # it may serve for as long as its tests take
         # What it says further on must not fill its pipe.
         reader = threading.Thread(target=process.stdout.read)
         reader.start()
@@ -112,8 +113,11 @@ def _running(
             yield
         finally:
             process.terminate()
-            process.wait()
-            reader.join()
+            try:
+                process.wait(LIMIT)
+            finally:
+                process.kill()  # nothing where it has ended; else the reader would not
+                reader.join()
     finally:
         killer.cancel()
         killer.join()
