@@ -122,7 +122,7 @@ def test_a_server_that_takes_a_descriptor(reserved_port, raw_client):
     command = [sys.executable, "-c", BY_DESCRIPTOR, str(number)]
     with subprocess.Popen(command, pass_fds=[number]):
         with raw_client(reserved_port.address) as client:
-            client.expect(b"hello")
+            client.expect(b"hello", timeout=30)
             client.expect_eof()
 
 

@@ -111,7 +111,7 @@ def test_redis_tells_that_nobody_reads(
     tcp_proxy: Proxy, redis_path: str, redis_client: Any
 ) -> None:
     proxy = tcp_proxy(redis_path)
-    client = redis_client(proxy, socket_timeout=0.5)
+    client = redis_client(proxy, socket_timeout=2)  # of the handshake too
     proxy.fault(StopReading(), at=AfterReceived(b"$3\r\nSET"))
     with pytest.raises(redis.TimeoutError, match="writing"):
         client.set("value", bytes(1_000_000))
