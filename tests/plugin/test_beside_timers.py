@@ -45,7 +45,7 @@ def test_pytest_timeout_ends_a_wait_by_a_signal_and_the_wire_is_shown(run: Inner
 def test_pytest_timeout_ends_a_wait_by_a_thread(run_plain: Inner) -> None:
     # It dumps all stacks and ends the process at once: no report of anything can follow.
     needs("pytest_timeout")
-    args = ("--timeout=2", "--timeout-method=thread")
+    args = ("--timeout=5", "--timeout-method=thread")  # long enough to get to the wait
     ini = "timeout_func_only = true"
     result = run_plain(
         HANGS.replace("RING", "pass"), *args, plugins=["timeout"], ini=ini, apart=True
