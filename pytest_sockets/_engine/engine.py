@@ -150,8 +150,8 @@ class Engine:
     def __init__(self) -> None:
         if not hasattr(select, "epoll"):
             msg = (
-                "pytest-sockets needs select.epoll, which only Linux has, and which gevent takes "
-                "away when it patches select"
+                "pytest-sockets needs select.epoll, which only Linux has, and which gevent's "
+                "monkey patching takes away"
             )
             raise UnsupportedError(msg)
         self._pid = os.getpid()

@@ -41,9 +41,9 @@ async def test_receive_exception_cause_preserved(
 
 @mutations(
     (".reset()", ".close()", "EndOfStream"),
-    ("ConnectionResetError", "BrokenPipeError", "isinstance"),
+    ("ConnectionResetError", "BrokenPipeError", r"isinstance.*\s[\s|^~]+AssertionError\b"),
     (".hold(gate)", "", "nobody came|All connection attempts failed"),
-    ("gate.release()", "stream._transport.abort()", "gate|isinstance|DID NOT RAISE"),
+    ("gate.release()", "await stream.aclose()", "ClosedResourceError"),
 )
 async def test_receive_exception_cause_preserved_by_script(
     sockets: Sockets, tcp_server: TCPServer

@@ -58,7 +58,7 @@ def test_importing_the_package_starts_nothing() -> None:
 
 def test_without_epoll_an_engine_says_who_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, "epoll")
-    with pytest.raises(UnsupportedError, match=r"needs select\.epoll, .*Linux.* gevent takes"):
+    with pytest.raises(UnsupportedError, match=r"needs select\.epoll, .*Linux.* gevent's monkey"):
         Engine()
 
 

@@ -1,16 +1,23 @@
 """Nobody's patches reach the engine: frozen clocks, blocked sockets."""
 
+import asyncio
 import socket
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from textwrap import dedent
 
 import pytest
 import pytest_socket
 
 from freezing import FREEZERS
+from pausing import paused
 from processes import run_quietly
-from pytest_sockets import EchoServer, Settings, TCPServer, UDPPeer, WaitTimeout
-from stream_ends import PATIENCE, plain_client
+from pytest_sockets import EchoServer, UDPPeer
+from pytest_sockets._engine.clock import Deadline
+from pytest_sockets._engine.shells import run_async, run_blocking
+from pytest_sockets._engine.waiting import Steps, Wait, Wake
+from stream_ends import PATIENCE
 
 # Everything happens while time is frozen: the import, the start of the engine, the end.
 FROZEN = """
@@ -58,23 +65,35 @@ def test_a_process_can_live_in_frozen_time(freezer: str, request: pytest.Fixture
     assert out.splitlines() == ["blocking wait ended", "awaitable wait ended"]
 
 
+SHELLS: dict[str, Callable[[Steps[bool]], bool]] = {
+    "blocking": run_blocking,
+    "awaitable": lambda steps: asyncio.run(run_async(steps)),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("freezer", FREEZERS)
-def test_time_frozen_in_the_middle_of_a_wait_does_not_hold_it(freezer: str) -> None:
-    with TCPServer(settings=Settings(timeout=PATIENCE)) as server:
-        with plain_client(server.address):
-            conn = server.accept()
-            ended = threading.Event()
+def test_time_frozen_in_the_middle_of_a_wait_does_not_hold_it(freezer: str, shell: str) -> None:
+    begun = threading.Event()
 
-            def wait() -> None:
-                with pytest.raises(WaitTimeout):
-                    conn.recv(1, timeout=0.05)
-                ended.set()
+    class Told(Wait):
+        def arm(self, wake: Wake) -> None:
+            super().arm(wake)
+            begun.set()
 
-            waiting = threading.Thread(target=wait)
+    def wait() -> Steps[bool]:
+        return (yield Told(Deadline(0.01)))
+
+    came: list[bool] = []
+    waiting = threading.Thread(target=lambda: came.append(SHELLS[shell](wait())), daemon=True)
+    with ExitStack() as frozen:
+        with paused():  # freezing takes longer than the wait
             waiting.start()
-            with FREEZERS[freezer]():
-                assert ended.wait(PATIENCE)
-            waiting.join()
+            assert begun.wait(PATIENCE)
+            frozen.enter_context(FREEZERS[freezer]())
+            assert came == []
+        waiting.join(PATIENCE)
+        assert came == [False]
 
 
 BLOCKED = """

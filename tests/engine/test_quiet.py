@@ -5,6 +5,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import dedent
 
 import pytest
@@ -94,27 +95,42 @@ def test_a_run_in_any_mode_is_silent_to_its_end(mode: str, ending: str) -> None:
 
 def test_nobody_is_left_waiting_at_the_end() -> None:
     # A daemon thread that waits when the process ends gets an answer, or ends with the process.
-    run_quietly(
+    out = run_quietly(
         """
-        import threading
+        import atexit, threading
+        # Registered before the engine's own end, so called after it: the thread may speak.
+        atexit.register(lambda: waiting.join(60))
         from pytest_sockets import EndpointClosedError, TCPServer
+        from pytest_sockets._engine.waiting import Wait
         server = TCPServer()
+        begun, arm = threading.Event(), Wait.arm
+        def arm_and_tell(wait, wake):
+            arm(wait, wake)
+            begun.set()
+        Wait.arm = arm_and_tell
         def wait():
             try:
                 server.accept(timeout=3600)
             except EndpointClosedError:
-                pass
-        threading.Thread(target=wait, daemon=True).start()
+                print("answered")
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        begun.wait()
         """,
         flags=("-X", "dev", "-W", "error"),
     )
+    assert out == "answered"
 
 
-def test_endpoints_left_open_at_the_end_leave_no_file(tmp_path: Path) -> None:
-    run_quietly(
-        "from pytest_sockets import UnixServer; server = UnixServer()", TMPDIR=str(tmp_path)
-    )
-    assert list(tmp_path.iterdir()) == []
+def test_endpoints_left_open_at_the_end_leave_no_file() -> None:
+    # `tmp_path` may be too long for an AF_UNIX path, which then goes elsewhere.
+    with TemporaryDirectory(dir="/tmp") as folder:
+        path = run_quietly(
+            "from pytest_sockets import UnixServer; server = UnixServer(); print(server.path)",
+            TMPDIR=folder,
+        )
+        assert Path(path).is_relative_to(folder)
+        assert list(Path(folder).iterdir()) == []
 
 
 # -- log lines
