@@ -92,6 +92,11 @@ def sight_of_peer(sock: _socket.socket, taken: int) -> Sight:
         return Sight.BLIND
     try:
         peer = find_tcp_peer(sock)
+        if _has_read(peer, taken):
+            # The kernel tells what is unread as it is before it waits for a call that reads, and
+            # what has arrived as it is after that (tcp_diag_get_info). All had arrived before this
+            # second look, so what it finds unread is all that is.
+            peer = find_tcp_peer(sock)
     except Unseen:
         return Sight.BLIND
     if peer is None:
@@ -99,7 +104,7 @@ def sight_of_peer(sock: _socket.socket, taken: int) -> Sight:
     if peer.arrived is None:
         # A request that was not accepted has read nothing; of a TIME_WAIT nobody is left to read.
         return Sight.UNREAD if peer.state == "SYN_RECV" else Sight.GONE
-    return Sight.UNREAD if peer.arrived < taken or _unread(peer) else Sight.READ
+    return Sight.READ if _has_read(peer, taken) else Sight.UNREAD
 
 
 def state_of_peer(sock: _socket.socket) -> PeerState | None:
@@ -147,6 +152,12 @@ def is_tcp(sock: _socket.socket) -> bool:
         and sock.type == socket.SOCK_STREAM
         and sock.proto in (0, socket.IPPROTO_TCP)
     )
+
+
+def _has_read(peer: TCPPeer | None, taken: int) -> bool:
+    if peer is None or peer.arrived is None:
+        return False
+    return peer.arrived >= taken and not _unread(peer)
 
 
 def _unread(peer: TCPPeer) -> int:

@@ -6,15 +6,16 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from descriptors import descriptors
 from processes import in_child
-from pytest_sockets._engine import diag
+from pytest_sockets._engine import diag, peer
 from pytest_sockets._engine.credentials import credentials_of
-from pytest_sockets._engine.diag import Unseen, find_tcp_peer
+from pytest_sockets._engine.diag import TCPPeer, Unseen, find_tcp_peer
 from pytest_sockets._engine.peer import (
     PeerState,
     Sight,
@@ -49,6 +50,26 @@ def pair(request: pytest.FixtureRequest, stack: ExitStack) -> Pair:
         return tcp_pair(stack, socket.AF_INET6, "::1")
     except OSError as error:
         pytest.skip(f"this machine has no IPv6 loopback: {error}")
+
+
+def test_what_arrives_in_the_middle_of_a_look_is_unread(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    ours.send(b"abc")
+    theirs.recv(2)
+    found = find_tcp_peer(ours)
+    assert found is not None
+    # Of two bytes that had come and were read, and of all that came while the kernel waited.
+    torn = iter([replace(found, queued=0)])
+
+    def look(sock: Any) -> TCPPeer | None:
+        return next(torn, None) or find_tcp_peer(sock)
+
+    monkeypatch.setattr(peer, "find_tcp_peer", look)
+    assert sight_of_peer(ours, 3) is Sight.UNREAD
+    theirs.recv(1)
+    assert sight_of_peer(ours, 3) is Sight.READ
 
 
 def test_a_fin_counts_one_until_it_is_read(pair: Pair) -> None:
