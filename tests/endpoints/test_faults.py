@@ -159,6 +159,32 @@ def test_after_a_reset_the_peer_reads_eof_and_its_send_fails(sockets: Sockets) -
         assert client.recv(1) == b""
 
 
+def test_a_peer_may_send_behind_a_close_for_as_long_as_it_is_drained(family: str) -> None:
+    with (
+        StreamServer(family=family, settings=Settings(timeout=0.05)) as server,
+        server.fault(Close()),
+        plain_client(server.address) as client,
+    ):
+        assert read_to_the_end(client) == (b"", "EOF")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            send_on(client)
+
+
+def send_on(sock: socket.socket) -> None:
+    while True:
+        sock.send(b"x" * 1000)
+
+
+def test_a_reset_of_a_path_is_eof_and_a_broken_pipe(sockets: Sockets) -> None:
+    server = sockets.unix_server()
+    fault = server.fault(Reset())
+    with plain_client(server.address) as client:
+        fault.wait_hit()
+        with pytest.raises(BrokenPipeError):
+            client.send(b"x")
+        assert read_to_the_end(client) == (b"", "EOF")
+
+
 def test_a_reset_in_connecting_shows_in_connect_where_it_does_not_block(sockets: Sockets) -> None:
     server = sockets.tcp_server()
     server.fault(Reset(), at=AtAccept())
