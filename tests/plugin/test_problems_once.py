@@ -124,23 +124,29 @@ def test_only_the_fixture_can_tell(after):
     assert "also: shared failed on its own side: third" in shown["test_fails"]
 
 
-def test_check_raises_the_oldest_problem_of_all_endpoints(run_plain: Inner) -> None:
+def test_check_raises_the_oldest_problem_of_all_endpoints_and_tells_all(run_plain: Inner) -> None:
     result = run_plain("""
 import pytest
 from pytest_sockets import EndpointError
 
-def test_swallows(sockets, tcp_server, udp_peer):
+def test_expects(sockets, tcp_server, udp_peer):
     sockets.check()
     udp_peer._fail(RuntimeError("first"))
     tcp_server._fail(RuntimeError("second"))
     with pytest.raises(EndpointError, match="udp_peer .*: first") as caught:
         sockets.check()
     assert caught.value.__notes__ == ["also: tcp_server failed on its own side: second"]
+
+def test_has_one_more(tcp_server):
+    tcp_server._fail(RuntimeError("first"))
+    with pytest.raises(EndpointError, match="first"):
+        tcp_server.check()
+    tcp_server._fail(RuntimeError("second"))
 """)
-    result.assert_outcomes(failed=1)
-    shown = reports(result)["test_swallows"]
-    assert "EndpointError: udp_peer failed on its own side: first" in shown
-    assert "assert caught" not in shown
+    result.assert_outcomes(passed=1, failed=1)
+    shown = reports(result)["test_has_one_more"]
+    assert "EndpointError: tcp_server failed on its own side: second" in shown
+    assert "first" not in shown.partition("\n---")[0]
 
 
 def test_an_interrupt_stays_one(run_plain: Inner) -> None:
