@@ -81,6 +81,7 @@ class SocketsPlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         """Begin an attempt, before any fixture is set up."""
         __tracebackhide__ = True  # else the report of every failing fixture would show this frame
+        CLOCK.resume()
         attempt = item.stash[ATTEMPT] = Attempt()
         self._item = item
         _allow_loopback(item)
@@ -103,6 +104,7 @@ class SocketsPlugin:
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         """End an attempt, after the last fixture was torn down."""
         __tracebackhide__ = True
+        CLOCK.resume()
         attempt = item.stash.get(ATTEMPT, None)
         try:
             if attempt is None:
@@ -146,10 +148,14 @@ class SocketsPlugin:
     # -- a debugger
 
     def pytest_enter_pdb(self, pdb: Any) -> None:
-        """Let no deadline pass while somebody looks around."""
+        """Let no deadline pass while somebody looks around.
+
+        pytest tells of the end only where they continue. Who quits is seen here, and who steps out
+        of what has failed, as with `next`, has left by the next phase.
+        """
         set_quit = pdb.set_quit
 
-        def resume_and_quit() -> None:  # pytest tells only of who continues
+        def resume_and_quit() -> None:
             CLOCK.resume()
             set_quit()
 
