@@ -35,7 +35,7 @@ from pytest_sockets import (
 from pytest_sockets._endpoints import handlers, registry
 from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.attempt import Attempt
-from pytest_sockets._endpoints.problems import Stage, explain, raise_problems
+from pytest_sockets._endpoints.problems import Stage, raise_problems
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._report import failure, frames, section
 
@@ -93,11 +93,12 @@ class SocketsPlugin:
         __tracebackhide__ = True
         attempt = item.stash[ATTEMPT]
         yield from _phase(attempt, Stage.FAILED)
-        problems = attempt.problems(Stage.OVER)
+        # unittest keeps a test's own failure aside, and reports it in place of what we raise.
+        aside = getattr(item, "_excinfo", None) or ()
+        for kept in aside:
+            attempt.explain(kept.value, Stage.FAILED)
+        problems = attempt.problems(Stage.FAILED if aside else Stage.OVER)
         if problems:
-            # unittest keeps a test's own failure aside and reports it in place of what we raise.
-            for kept in getattr(item, "_excinfo", None) or ():
-                explain(kept.value, problems)
             raise_problems(problems)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

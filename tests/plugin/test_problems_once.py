@@ -18,8 +18,9 @@ class Boom(Exception):
 @pytest.mark.usefixtures("sockets")
 class TestCase(unittest.TestCase):
     @pytest.fixture(autouse=True)
-    def _bring(self, echo_server):
+    def _bring(self, echo_server, tcp_server):
         self.server = echo_server
+        self.planned = tcp_server
         yield
 
     def test_passes(self):
@@ -27,6 +28,10 @@ class TestCase(unittest.TestCase):
 
     def test_fails(self):
         self.server._fail(Boom("first"))
+        self.assertEqual(1, 2)
+
+    def test_fails_before_the_last_step(self):
+        self.planned.script().expect(b"never")
         self.assertEqual(1, 2)
 
     def test_skips(self):
@@ -38,10 +43,18 @@ class TestCase(unittest.TestCase):
 """
 
 
-def test_problems_fail_the_tests_of_a_unittest_class_too(run: Inner) -> None:
+def test_problems_fail_the_tests_of_a_unittest_class_too(
+    run: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     result = run(UNITTEST)
-    result.assert_outcomes(failed=2, skipped=1, passed=1)
+    result.assert_outcomes(failed=3, skipped=1, passed=1)
+    summary = (
+        r"FAILED .*test_fails - EndpointError: echo_server failed on its own side: first; then"
+    )
+    assert re.search(summary, result.stdout.str())
     shown = reports(result)
+    assert "MismatchError" not in shown["TestCase.test_fails_before_the_last_step"]
     problem = "EndpointError: echo_server failed on its own side: first"
     assert problem in shown["TestCase.test_passes"]
     cause, _, failure = shown["TestCase.test_fails"].rpartition("\nThe above exception was")
