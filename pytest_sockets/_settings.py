@@ -80,9 +80,10 @@ def settings_of(config: pytest.Config) -> Settings:
     for name in ("timeout", "timeout_factor", "record_limit"):
         key = f"sockets_{name}"
         try:
-            if name == "timeout_factor" and FACTOR_VARIABLE in os.environ:
+            # An empty variable is one that a CI file has passed on unset.
+            if name == "timeout_factor" and (given := os.environ.get(FACTOR_VARIABLE)):
                 key = FACTOR_VARIABLE
-                values[name] = float(os.environ[key])
+                values[name] = _number(given)
             else:
                 values[name] = config.getini(key)
             Settings(**values)
@@ -90,6 +91,14 @@ def settings_of(config: pytest.Config) -> Settings:
             msg = f"{key}: {error}"
             raise ValueError(msg) from None
     return Settings(**values)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"must be a number, not {text!r}"
+        raise ValueError(msg) from None
 
 
 def report_style(config: pytest.Config) -> str:

@@ -35,9 +35,9 @@ from pytest_sockets import (
 from pytest_sockets._endpoints import handlers, registry
 from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.attempt import Attempt
-from pytest_sockets._endpoints.problems import explain, raise_problems
+from pytest_sockets._endpoints.problems import Stage, raise_problems
 from pytest_sockets._engine.clock import CLOCK
-from pytest_sockets._report import frames, section
+from pytest_sockets._report import failure, frames, section
 
 E = TypeVar("E", bound=Endpoint | HeldAddress)
 LOOPBACKS = ["127.0.0.1", "::1"]
@@ -81,34 +81,37 @@ class SocketsPlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         """Begin an attempt, before any fixture is set up."""
         __tracebackhide__ = True  # else the report of every failing fixture would show this frame
+        CLOCK.resume()
         attempt = item.stash[ATTEMPT] = Attempt()
         self._item = item
         _allow_loopback(item)
-        yield from _phase(attempt)
+        yield from _phase(attempt, Stage.FAILED)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """Raise what went wrong on an endpoint's side, in the call phase."""
         __tracebackhide__ = True
         attempt = item.stash[ATTEMPT]
-        yield from _phase(attempt)
-        problems = attempt.problems(judge=True)
+        yield from _phase(attempt, Stage.FAILED)
+        # unittest keeps a test's own failure aside, and reports it in place of what we raise.
+        aside = getattr(item, "_excinfo", None) or ()
+        for kept in aside:
+            attempt.explain(kept.value, Stage.FAILED)
+        problems = attempt.problems(Stage.FAILED if aside else Stage.OVER)
         if problems:
-            # unittest keeps a test's own failure aside and reports it in place of what we raise.
-            for kept in getattr(item, "_excinfo", None) or ():
-                explain(kept.value, problems)
             raise_problems(problems)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         """End an attempt, after the last fixture was torn down."""
         __tracebackhide__ = True
+        CLOCK.resume()
         attempt = item.stash.get(ATTEMPT, None)
         try:
             if attempt is None:
                 yield
             else:
-                yield from _phase(attempt)
+                yield from _phase(attempt, Stage.RUNNING)  # nothing is judged after the call
         finally:
             self._item = None
             if attempt is not None:
@@ -124,7 +127,10 @@ class SocketsPlugin:
         report = yield
         attempt = item.stash.get(ATTEMPT, None)
         if report.longrepr is not None:
-            _drop_hint(report)
+            if failure.drop_hint(report) and frames.is_hidden(call.excinfo):
+                failure.locate(report, item)
+            if attempt is not None and attempt.cause is not None:
+                failure.sum_up(report, attempt.cause)
         if report.failed and attempt is not None:
             error = None if call.excinfo is None else call.excinfo.value
             self._show_wire(item, report, attempt.shown_with(error).endpoints())
@@ -138,15 +144,19 @@ class SocketsPlugin:
         style = _settings.report_style(self._config)
         if endpoints and style != "off":
             title = f"sockets: {item.name} (seed {_settings.seed_of(item)})"
-            _add_section(report, title, section.text(endpoints, with_bytes=style == "full"))
+            failure.add_section(report, title, section.text(endpoints, with_bytes=style == "full"))
 
     # -- a debugger
 
     def pytest_enter_pdb(self, pdb: Any) -> None:
-        """Let no deadline pass while somebody looks around."""
+        """Let no deadline pass while somebody looks around.
+
+        pytest tells of the end only where they continue. Who quits is seen here, and who steps out
+        of what has failed, as with `next`, has left by the next phase.
+        """
         set_quit = pdb.set_quit
 
-        def resume_and_quit() -> None:  # pytest tells only of who continues
+        def resume_and_quit() -> None:
             CLOCK.resume()
             set_quit()
 
@@ -176,38 +186,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
 
-def _phase(attempt: Attempt) -> Generator[None, None, None]:
+def _phase(attempt: Attempt, failed: Stage) -> Generator[None, None, None]:
     """Let a phase run; where it fails, show what went wrong on our side as its cause."""
     __tracebackhide__ = True
     try:
         yield
     except BaseException as error:
         if _is_failure(error):
-            explain(error, attempt.problems())
+            attempt.explain(error, failed)
         raise
 
 
 def _is_failure(error: BaseException) -> bool:
     """Whether what raises this has failed; all else skips it, or ends more than a test."""
     return not isinstance(error, (KeyboardInterrupt, pytest.exit.Exception, pytest.skip.Exception))
-
-
-def _add_section(report: pytest.TestReport, title: str, content: str) -> None:
-    # Sections of the representation survive --show-capture=no and every --tb; a few plugins and
-    # --tb=no leave none.
-    add = getattr(report.longrepr, "addsection", None)
-    if add is not None:
-        add(title, content, "-")
-    else:
-        report.sections.append((title, content))
-
-
-def _drop_hint(report: pytest.TestReport) -> None:
-    # A problem that no line of the test has raised has no traceback, and pytest says of it that all
-    # entries are hidden; there is nothing that --full-trace would add.
-    for link in getattr(report.longrepr, "chain", ()):
-        if str(link[0].extraline).startswith("All traceback entries are hidden"):
-            link[0].extraline = None
 
 
 # -- pytest-socket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.endpoint import Endpoint
-from pytest_sockets._endpoints.problems import Problem, gather, look
+from pytest_sockets._endpoints.problems import Problem, Stage, explain, gather, look, recall
 from pytest_sockets._engine.clock import CLOCK
 
 
@@ -14,8 +14,18 @@ class Attempt:
     def __init__(self) -> None:
         self.opened: list[Endpoint] = []
         self._part: tuple[BaseException, Attempt] | None = None
+        self.cause: BaseException | None = None
+        """The problem that its failure is explained by."""
         self._started = CLOCK.stamp()
         self._standing = registry.open_endpoints()
+
+    def explain(self, error: BaseException, stage: Stage) -> None:
+        """Show with the test's failure what has gone wrong on our side."""
+        cause = explain(error, self.problems(stage))
+        self.cause = None if cause is error else cause
+        for endpoint in self._used():
+            if endpoint._problems and endpoint._problems[0].time < self._started:
+                recall(error, endpoint)
 
     def explain_by(self, error: BaseException, part: Attempt) -> None:
         """Have the report of an error show a part of this, such as the run of a sweep."""
@@ -29,22 +39,21 @@ class Attempt:
 
     def endpoints(self) -> list[Endpoint]:
         """Return longer-lived endpoints that something happened on, and those it opened."""
-        used = [
+        return self._used() + self.opened
+
+    def _used(self) -> list[Endpoint]:
+        return [
             endpoint
             for endpoint in self._standing
             if any(record.last_time > self._started for record in endpoint.records)
         ]
-        return used + self.opened
 
-    def problems(self, *, judge: bool = False) -> list[Problem]:
-        """Return what has gone wrong on our side and was not told yet, the oldest first.
-
-        `judge` says that the test is through: what has not happened yet never will.
-        """
+    def problems(self, stage: Stage) -> list[Problem]:
+        """Return what has gone wrong on our side and was not told yet, the oldest first."""
         # What has come for a longer-lived endpoint shows only once it was read, which one of them
         # has the I/O thread do for all.
         unread = [endpoint for endpoint in self._standing if not endpoint.is_closed][:1]
         return [
-            *look(unread, judge=False),
-            *gather(self.endpoints(), since=self._started, judge=judge),
+            *look(unread, Stage.RUNNING),
+            *gather(self.endpoints(), since=self._started, stage=stage),
         ]

@@ -99,7 +99,7 @@ class DatagramSending(FaultyDatagrams):
                 where += f" with descriptors {list(fds)}"
             if error.errno in NOBODY_THERE:
                 msg = f"{self.name} cannot send{where}: {error.strerror}"
-                raise PeerGoneError(msg) from error
+                raise PeerGoneError(msg) from error.with_traceback(None)
             if error.errno == errno.EMSGSIZE:
                 text = f"{error.strerror}: {count(len(content), 'byte')}{where}"
                 raise OSError(error.errno, text) from None

@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.faces import drive
-from pytest_sockets._endpoints.problems import Checked, Problem
+from pytest_sockets._endpoints.problems import Checked, Problem, Stage
 from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Lock
@@ -69,6 +69,16 @@ class Settings:
 DEFAULTS = Settings()
 
 
+def settings_of(settings: Settings | None) -> Settings:
+    """Return settings, or the defaults, or say what is wrong with them."""
+    if settings is None:
+        return DEFAULTS
+    if not isinstance(cast("object", settings), Settings):
+        msg = f"settings must be pytest_sockets.Settings(…), not {settings!r}"
+        raise TypeError(msg)
+    return settings
+
+
 class Endpoint(Checked):
     """Either end of a conversation, recorded.
 
@@ -86,7 +96,7 @@ class Endpoint(Checked):
     def __init__(self, *, name: str | None, settings: Settings | None) -> None:
         self.name = name or self.kind
         """The name in messages and reports."""
-        self.settings = settings or DEFAULTS
+        self.settings = settings_of(settings)
         """The timeout and limits it works with."""
         self._lock = self._new_lock()
         self._engine = Engine.current()
@@ -229,16 +239,21 @@ class Endpoint(Checked):
     def _give_up(self) -> None:
         """End the connections after a problem, with the lock held."""
 
-    def _judge(self) -> None:
+    def _judge(self, stage: Stage) -> None:
         """Make problems of what can be told only at the end, such as steps that nobody reached."""
         with self._lock:
             # After a problem the connections are gone, and what is left is its consequence.
             if not self._problems and not self._closed:
-                for error in self._leftovers():
+                found = self._leftovers() if stage is Stage.OVER else self._surplus()
+                for error in found:
                     self._add_problem(error)
 
     def _leftovers(self) -> list[MismatchError]:
         """Return what is wrong if nothing more happens, with the lock held."""
+        return []
+
+    def _surplus(self) -> list[MismatchError]:
+        """Return that part of it which has happened, though nothing was planned for it."""
         return []
 
     @property

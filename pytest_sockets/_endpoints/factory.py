@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.capabilities import capabilities
-from pytest_sockets._endpoints.endpoint import Endpoint, Settings
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings, settings_of
 from pytest_sockets._endpoints.gate import Gate
 from pytest_sockets._endpoints.order import require_order
 from pytest_sockets._endpoints.problems import Checked
@@ -26,7 +26,7 @@ class Factory(Checked):
     """All that `Sockets` has opened, from its first name to its end."""
 
     def __init__(self, settings: Settings | None = None, *, family: str | None = None) -> None:
-        self._settings = settings or Settings()
+        self._settings = settings_of(settings)
         self._family = None if family is None else check_family(family)
         self._endpoints: list[Endpoint] = []
         self._gates: list[Gate] = []

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import final
 
-from pytest_sockets._endpoints.endpoint import DEFAULTS, Endpoint, Settings
+from pytest_sockets._endpoints.endpoint import Endpoint, Settings, settings_of
 from pytest_sockets._endpoints.faces import Face, Twin, verb
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.waiting import Signal, Steps, Wait
@@ -30,7 +30,7 @@ class Gate:
     def __init__(self, *, name: str = "gate", settings: Settings | None = None) -> None:
         self.name = name
         """Its name in messages."""
-        self._settings = settings or DEFAULTS
+        self._settings = settings_of(settings)
         self._lock = threading.Lock()
         self._reached = Signal()  # level: how many have come
         self._released = Signal()

@@ -97,7 +97,8 @@ class PeerOpeners(Factory):
         r"""Connect to a stream server and return the recorded `Connection`.
 
         Args:
-            address: `(host, port)` or an AF_UNIX path, ``"\0name"`` for an abstract one.
+            address: `(host, port)`, an AF_UNIX path, ``"\0name"`` for an abstract one, or an
+                endpoint of ours that listens there.
             family: a `socket.AF_…` number where the address does not tell.
             timeout: seconds; `None` means the default.
             name: what messages and reports call it.

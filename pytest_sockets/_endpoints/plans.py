@@ -93,7 +93,7 @@ class Plans:
 
     # -- the end
 
-    def judge(self) -> list[MismatchError]:
+    def leftovers(self) -> list[MismatchError]:
         """Return what is wrong if nothing more happens."""
         found: list[MismatchError] = []
         scripts, spared = self._all_scripts, self._spared
@@ -109,9 +109,14 @@ class Plans:
                 msg = f"{name}, {count(total, 'step')}: never played, as nobody connected for it"
                 found.append(MismatchError(msg))
             found += [error for player in script._players if (error := _rest(player)) is not None]
-        if any(script._is_strict for script in scripts):
-            found += self._unplanned()
-        return found
+        return [*self.surplus(), *found]
+
+    def surplus(self) -> list[MismatchError]:
+        """Return what has come, though there is no step and no script for it."""
+        strict = [script for script in self._all_scripts if script._is_strict]
+        players = [player for script in strict for player in script._players]
+        found = [surplus(player) for player in players if _has_surplus(player)]
+        return found + self._unplanned() if strict else []
 
     def tell(self) -> None:
         """Tell what has gone wrong in tasks of the handler, but could have been awaited so far."""
@@ -189,17 +194,18 @@ def _ended(several: list[Tasks], deadline: Deadline) -> Steps[None]:
         yield Wait(deadline, (tasks.over, 1))
 
 
+def _has_surplus(player: Player) -> bool:
+    """Whether bytes have come behind the last step of a script."""
+    is_through = player.step is None and bool(player.script._plan.steps)
+    return is_through and player.conn._broken_by is None and bool(player.unread)
+
+
 def _rest(player: Player) -> MismatchError | None:
     """Return what is left of a script on one connection."""
-    step, script = player.step, player.script
-    if player.conn._broken_by is not None:
+    step, plan = player.step, player.script._plan
+    is_broken = player.conn._broken_by is not None
+    if step is None or is_broken or not plan.is_required(player.position):
         return None
-    if step is None:
-        has_surplus = script._is_strict and script._plan.steps and player.unread
-        return surplus(player) if has_surplus else None
-    if not script._plan.is_required(player.position):
-        return None
-    plan = script._plan
     last = len(plan.steps) if plan.required is None else plan.required
     missing = count(last - player.position, "step")
     is_wish = step.wanted and step.kind == "receive"

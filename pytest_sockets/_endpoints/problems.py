@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import functools
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Self
@@ -12,6 +14,17 @@ from pytest_sockets._wire.rendering import shown_text
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.endpoint import Endpoint
+
+
+class Stage(enum.Enum):
+    """How far the test is, which says what can be judged."""
+
+    RUNNING = enum.auto()
+    """Nothing yet: what has not happened may still happen, and more may be planned."""
+    FAILED = enum.auto()
+    """What has come although nothing was planned for it. What has not may be the consequence."""
+    OVER = enum.auto()
+    """That, and what has not happened, as it never will."""
 
 
 class Problem(NamedTuple):
@@ -61,15 +74,17 @@ class Checked:
             self.close()
 
 
-def gather(endpoints: Collection[Endpoint], *, since: int = 0, judge: bool = True) -> list[Problem]:
+def gather(
+    endpoints: Collection[Endpoint], *, since: int = 0, stage: Stage = Stage.OVER
+) -> list[Problem]:
     """Return the problems that were not returned from here before, the oldest first.
 
     Args:
         endpoints: whose.
         since: only those after this time, in nanoseconds.
-        judge: whether this is the end, so that what has not happened yet never will.
+        stage: how far the test is.
     """
-    found = look(endpoints, judge=judge)
+    found = look(endpoints, stage)
     for endpoint in endpoints:
         with endpoint._lock:
             found += endpoint._problems[endpoint._told :]
@@ -78,11 +93,13 @@ def gather(endpoints: Collection[Endpoint], *, since: int = 0, judge: bool = Tru
 
 
 def check(endpoints: Collection[Endpoint]) -> None:
-    """Raise the oldest problem, told or not, with the others as notes."""
+    """Raise the oldest problem, told or not, with the others as notes: all of them are told."""
     __tracebackhide__ = True
-    found = look(endpoints, judge=True)
+    found = look(endpoints, Stage.OVER)
     for endpoint in endpoints:
-        found += endpoint._problems
+        with endpoint._lock:
+            found += endpoint._problems
+            endpoint._told = len(endpoint._problems)
     if found:
         raise_problems(sorted(found, key=_time))
 
@@ -95,14 +112,14 @@ def raise_problems(problems: Sequence[Problem]) -> NoReturn:
     raise problems[0].again()
 
 
-def explain(error: BaseException, problems: Sequence[Problem]) -> None:
+def explain(error: BaseException, problems: Sequence[Problem]) -> BaseException | None:
     """Make the first problem the root cause of an error, and the others its notes.
 
     The root of a chain is shown first, and the error keeps its type for `xfail(raises=)`. Where a
-    wait has raised a problem already, that one gets the notes.
+    wait has raised a problem already, that one gets the notes. Return the problem that is shown.
     """
     if not problems:
-        return
+        return None
     chain = _chain(error)
     errors = [problem.error for problem in problems]
     raised = [problem for problem in errors if _is_in(problem, chain)]
@@ -110,9 +127,20 @@ def explain(error: BaseException, problems: Sequence[Problem]) -> None:
     _note_others(shown, errors)
     if not raised:
         chain[-1].__cause__ = problems[0].again()
+    return shown
 
 
-def look(endpoints: Collection[Endpoint], *, judge: bool) -> list[Problem]:
+def recall(error: BaseException, endpoint: Endpoint) -> None:
+    """Note on an error what an endpoint has suffered from since before the test."""
+    problem = endpoint._problems[0].error
+    if not _is_in(problem, _chain(error)):
+        error.add_note(
+            f"{endpoint.name} has served nobody since a problem before this test: "
+            f"{shown_text(problem)}"
+        )
+
+
+def look(endpoints: Collection[Endpoint], stage: Stage) -> list[Problem]:
     """Bring records and problems up to date; that this cannot be done is a problem too."""
     failures: dict[Endpoint, Problem] = {}
 
@@ -131,9 +159,9 @@ def look(endpoints: Collection[Endpoint], *, judge: bool) -> list[Problem]:
     for _ in range(1 if len(endpoints) == 1 else 1 + handled):
         for endpoint in endpoints:
             quiet(endpoint)
-    if judge:
+    if stage is not Stage.RUNNING:
         for endpoint in endpoints:
-            attempt(endpoint, endpoint._judge)
+            attempt(endpoint, functools.partial(endpoint._judge, stage))
             if endpoint._problems:
                 # It wakes scripts and handlers, which raise it too: once they have, it is ours, as
                 # a traceback belongs to the error and not to who raises it.

@@ -253,14 +253,8 @@ def _resolved(upstream: Any) -> tuple[Address, Sequence[tuple[int, Any]]]:
         msg = f"upstream must be a server that accepts connections, not {upstream!r}"
         raise TypeError(msg)
     address: Any = upstream.address if isinstance(upstream, Placed) else upstream
-    if isinstance(address, str) and ":" in address and not address.startswith(("/", ".", "\0")):
-        msg = (
-            f"upstream={address!r} would be an AF_UNIX path: write (host, port) for a host and "
-            "a port, or './…' for a path like this"
-        )
-        raise ValueError(msg)
     try:
-        candidates = candidates_of(address)
+        candidates = candidates_of(address, name="upstream")
     except TypeError as error:
         msg = f"upstream must be a (host, port) pair, an AF_UNIX path or a server: {error}"
         raise TypeError(msg) from error

@@ -13,6 +13,7 @@ from pytest_sockets._endpoints.datagrams import DatagramEndpoint
 from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faulty import Faulty
 from pytest_sockets._endpoints.place import Place, as_path
+from pytest_sockets._endpoints.placed import Placed
 from pytest_sockets._engine.binding import (
     LOOPBACK,
     accept_from,
@@ -243,14 +244,24 @@ def open_connection(
 ) -> Steps[Connection]:
     """Connect, and return the connection of a new `Client`."""
     deadline = settings.deadline(timeout)
+    if isinstance(address, Placed):
+        address = address.address
     sock, peer = yield from Connector(candidates_of(address, family)).connect(deadline)
     return Client(sock, peer, name=name, settings=settings)._connection
 
 
-def candidates_of(address: Any, family: int | None = None) -> list[tuple[int, Any]]:
+def candidates_of(
+    address: Any, family: int | None = None, *, name: str = "address"
+) -> list[tuple[int, Any]]:
     """Return the families and kernel's addresses that a user's address may mean."""
     if family is not None and family not in LOOPBACK and family != socket.AF_UNIX:
         return [(family, address)]
+    if isinstance(address, str) and ":" in address and not address.startswith(("/", ".", "\0")):
+        msg = (
+            f"{name}={address!r} would be an AF_UNIX path: write (host, port) for a host and "
+            "a port, or './…' for a path like this"
+        )
+        raise ValueError(msg)
     if isinstance(address, (str, bytes)) or hasattr(address, "__fspath__"):
         path = as_path(address)
         check_path(path)

@@ -145,6 +145,13 @@ def check_host(host: object) -> str:
     if not isinstance(host, str):
         msg = f"host must be an address or a name, not {host!r}"
         raise TypeError(msg)
+    try:
+        is_name = b"\0" not in host.encode("idna")  # getaddrinfo(3) would end it there
+    except UnicodeError:
+        is_name = False
+    if not is_name:
+        msg = f"host={host!r} is no address and no name: a part is too long, or has a NUL"
+        raise ValueError(msg)
     return host
 
 

@@ -133,7 +133,7 @@ class Stream(StreamWriting):
         if self._socket is not None:  # else a fault that was met by these bytes has ended it
             if self.peer_ended is None or not self._eof_sent:
                 self.peer_ended = "reset"
-                self.reset_error = error
+                self.reset_error = error.with_traceback(None)  # it would lead into our code
                 self.record.mark(CLOCK.stamp(), "peer_reset", note=error.strerror or str(error))
             self._release()
         if driver is not None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bad_input import Call, Case, Desk, check, open_desk
-from pytest_sockets import Settings, SocketPair, Sockets
+from pytest_sockets import Settings, SocketPair, Sockets, TCPServer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -111,6 +111,13 @@ CONSTRUCTORS: dict[str, Case] = {
     "host-elsewhere": (tcp(host="192.0.2.1"), OSError, "192.0.2.1 is no address of this machine"),
     "host-number": (tcp(host=5), TypeError, "host must be an address or a name, not 5"),
     "host-bytes": (tcp(host=b"::1"), TypeError, "host must be an address or a name, not b'::1'"),
+    "host-long": (
+        tcp(host="a" * 64),
+        ValueError,
+        f"host={'a' * 64!r} is no address and no name: a part is too long",
+    ),
+    "host-nul": (tcp(host="::1\0"), ValueError, r"host='::1\x00' is no address and no name"),
+    "connect-nul": (connect(("::1\0", 80)), ValueError, r"host='::1\x00' is no address"),
     "host-empty": (tcp(host=""), ValueError, "host='' cannot be resolved: "),
     "host-of-another-family": (
         tcp(family="ipv4", host="::1"),
@@ -176,6 +183,16 @@ CONSTRUCTORS: dict[str, Case] = {
         ValueError,
         "a TCP pair has type='stream', not 'seqpacket'",
     ),
+    "settings": (
+        lambda _: TCPServer(settings={"timeout": 3}),  # type: ignore[arg-type]  # wrong on purpose
+        TypeError,
+        "settings must be pytest_sockets.Settings(…), not {'timeout': 3}",
+    ),
+    "settings-of-all": (
+        lambda _: Sockets(settings=5),  # type: ignore[arg-type]  # wrong on purpose
+        TypeError,
+        "settings must be pytest_sockets.Settings(…), not 5",
+    ),
     "timeout-factor": (lambda _: Settings(timeout_factor=0), ValueError, "above 0, not 0"),
     "record-limit": (lambda _: Settings(record_limit=-1), ValueError, "must be at least 0, not -1"),
     "record-limit-type": (
@@ -185,6 +202,11 @@ CONSTRUCTORS: dict[str, Case] = {
     ),
     "connect-none": (connect(None), TypeError, "a (host, port) pair or an AF_UNIX path, not None"),
     "connect-short": (connect(("::1",)), TypeError, "or an AF_UNIX path, not ('::1',)"),
+    "connect-text": (
+        connect("localhost:80"),
+        ValueError,
+        "address='localhost:80' would be an AF_UNIX path: write (host, port)",
+    ),
     "connect-host": (connect((5, 80)), TypeError, "host must be an address or a name, not 5"),
     "connect-port": (connect(("::1", 70000)), ValueError, f"{PORT} 70000"),
     "connect-service": (connect(("::1", "no-such")), ValueError, "port='no-such' is no number"),

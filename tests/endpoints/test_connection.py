@@ -210,6 +210,13 @@ def test_connecting_to_a_name_tries_its_addresses(
     assert conn.peer_address == server.address
 
 
+@pytest.mark.parametrize("family", ["ipv4", "unix"])
+def test_an_endpoint_of_ours_is_an_address(sockets: Sockets, family: str) -> None:
+    server = sockets.unix_server() if family == "unix" else sockets.tcp_server(family=family)
+    sockets.connect(server).send(b"hello")
+    server.accept().expect(b"hello")
+
+
 def test_a_full_queue_of_a_path_is_named(sockets: Sockets) -> None:
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as full:
         full.bind(f"{folder}/s")

@@ -176,7 +176,7 @@ def test_marked({fixture}):
 """)
     result.assert_outcomes(errors=1)
     shown = reports(result)["ERROR at setup of test_marked"]
-    assert shown == f"@pytest.mark.sockets: {sentence}\n"
+    assert shown == f"@pytest.mark.sockets: {sentence}\n\ntest_it.py:3: Failed\n"
 
 
 def test_a_marker_without_our_fixtures_does_nothing(run_plain: Inner) -> None:

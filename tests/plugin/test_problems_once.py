@@ -18,8 +18,9 @@ class Boom(Exception):
 @pytest.mark.usefixtures("sockets")
 class TestCase(unittest.TestCase):
     @pytest.fixture(autouse=True)
-    def _bring(self, echo_server):
+    def _bring(self, echo_server, tcp_server):
         self.server = echo_server
+        self.planned = tcp_server
         yield
 
     def test_passes(self):
@@ -27,6 +28,10 @@ class TestCase(unittest.TestCase):
 
     def test_fails(self):
         self.server._fail(Boom("first"))
+        self.assertEqual(1, 2)
+
+    def test_fails_before_the_last_step(self):
+        self.planned.script().expect(b"never")
         self.assertEqual(1, 2)
 
     def test_skips(self):
@@ -38,10 +43,18 @@ class TestCase(unittest.TestCase):
 """
 
 
-def test_problems_fail_the_tests_of_a_unittest_class_too(run: Inner) -> None:
+def test_problems_fail_the_tests_of_a_unittest_class_too(
+    run: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     result = run(UNITTEST)
-    result.assert_outcomes(failed=2, skipped=1, passed=1)
+    result.assert_outcomes(failed=3, skipped=1, passed=1)
+    summary = (
+        r"FAILED .*test_fails - EndpointError: echo_server failed on its own side: first; then"
+    )
+    assert re.search(summary, result.stdout.str())
     shown = reports(result)
+    assert "MismatchError" not in shown["TestCase.test_fails_before_the_last_step"]
     problem = "EndpointError: echo_server failed on its own side: first"
     assert problem in shown["TestCase.test_passes"]
     cause, _, failure = shown["TestCase.test_fails"].rpartition("\nThe above exception was")
@@ -124,23 +137,29 @@ def test_only_the_fixture_can_tell(after):
     assert "also: shared failed on its own side: third" in shown["test_fails"]
 
 
-def test_check_raises_the_oldest_problem_of_all_endpoints(run_plain: Inner) -> None:
+def test_check_raises_the_oldest_problem_of_all_endpoints_and_tells_all(run_plain: Inner) -> None:
     result = run_plain("""
 import pytest
 from pytest_sockets import EndpointError
 
-def test_swallows(sockets, tcp_server, udp_peer):
+def test_expects(sockets, tcp_server, udp_peer):
     sockets.check()
     udp_peer._fail(RuntimeError("first"))
     tcp_server._fail(RuntimeError("second"))
     with pytest.raises(EndpointError, match="udp_peer .*: first") as caught:
         sockets.check()
     assert caught.value.__notes__ == ["also: tcp_server failed on its own side: second"]
+
+def test_has_one_more(tcp_server):
+    tcp_server._fail(RuntimeError("first"))
+    with pytest.raises(EndpointError, match="first"):
+        tcp_server.check()
+    tcp_server._fail(RuntimeError("second"))
 """)
-    result.assert_outcomes(failed=1)
-    shown = reports(result)["test_swallows"]
-    assert "EndpointError: udp_peer failed on its own side: first" in shown
-    assert "assert caught" not in shown
+    result.assert_outcomes(passed=1, failed=1)
+    shown = reports(result)["test_has_one_more"]
+    assert "EndpointError: tcp_server failed on its own side: second" in shown
+    assert "first" not in shown.partition("\n---")[0]
 
 
 def test_an_interrupt_stays_one(run_plain: Inner) -> None:

@@ -189,6 +189,8 @@ def test_without_tracebacks_there_is_no_section(run_plain: Inner) -> None:
 def test_no_frame_of_ours_is_shown(run_plain: Inner, style: str) -> None:
     result = run_plain(
         """
+import socket
+import struct
 import pytest
 
 @pytest.fixture
@@ -209,6 +211,15 @@ def test_expect(tcp_socket_pair):
     sock, peer = tcp_socket_pair
     sock.close()
     peer.expect(b"x")
+
+def test_peer_gone(tcp_socket_pair):
+    sock, peer = tcp_socket_pair
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    peer.recv(1)
+
+def test_nobody_there(unix_datagram_peer):
+    unix_datagram_peer.send(b"x", to=unix_datagram_peer.path + "-none")
 
 def test_check(echo_server):
     echo_server._fail(RuntimeError("problem"))
@@ -241,9 +252,9 @@ def broken_late():
     raise LookupError
 """,
     )
-    result.assert_outcomes(failed=6, passed=1, errors=2)
+    result.assert_outcomes(failed=8, passed=1, errors=2)
     shown = reports(result)
-    assert len(shown) == 8
+    assert len(shown) == 10
     for name, text in shown.items():
         assert "pytest_sockets/" not in text, name
         arrow = r"^>       \w" if style == "long" else r"^(test_it|conftest)\.py:\d+: in "

@@ -95,6 +95,23 @@ def test_deadlines_run_again_once_a_debugger_is_quit(
     assert "WaitTimeout: tcp_server: waited 0.01 s for 1 connection" in output
 
 
+@pytest.mark.parametrize("command", ["s", "n", "r", "until", "u\ns"])
+def test_deadlines_run_again_once_somebody_steps_out_of_a_failed_test(
+    run_plain: Inner, command: str
+) -> None:
+    source = """
+from pytest_sockets._engine.clock import CLOCK
+
+def test_fails():
+    assert False
+
+def test_next():
+    assert CLOCK.patience() != CLOCK.patience()
+"""
+    result = run_plain(source, "--pdb", stdin=f"{command}\n".encode())
+    result.assert_outcomes(failed=1, passed=1)
+
+
 def test_a_representation_that_takes_no_sections_is_left_alone(run: Inner) -> None:
     result = run(
         SOURCE,

@@ -27,6 +27,7 @@ DEFAULT_LIMIT = 64 * 1024 * 1024
         ("sockets_timeout = 0.25", None, (0.25, 1.0, DEFAULT_LIMIT)),
         ("sockets_timeout_factor = 3", None, (5.0, 3.0, DEFAULT_LIMIT)),
         ("sockets_timeout_factor = 3", "1.5", (5.0, 1.5, DEFAULT_LIMIT)),
+        ("sockets_timeout_factor = 3", "", (5.0, 3.0, DEFAULT_LIMIT)),
         ("sockets_record_limit = 1_000", None, (5.0, 1.0, 1000)),
         ("sockets_record_limit = 0", None, (5.0, 1.0, 0)),
     ],
@@ -98,6 +99,14 @@ def test_spills(tcp_server):
 """,
         ini="sockets_record_limit = 20000",
     ).assert_outcomes(passed=1)
+
+
+def test_a_variable_that_is_no_number_says_so(
+    run_plain: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_SOCKETS_TIMEOUT_FACTOR", "x")
+    message = "PYTEST_SOCKETS_TIMEOUT_FACTOR: must be a number, not 'x'"
+    assert message in run_plain("", "-q").stderr.str()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,193 @@
+"""Where a report shows a problem: the test's line, the one-line summary, tests that come later."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from inner_runs import Inner, reports
+
+PROBLEM = "EndpointError: echo_server failed on its own side: broken"
+
+ALONE = """
+import pytest
+
+
+@pytest.mark.usefixtures("tmp_path")
+def test_alone(echo_server):
+    echo_server._fail(RuntimeError("broken"))
+"""
+
+
+@pytest.mark.parametrize("style", ["auto", "long", "short", "line"])
+def test_a_problem_that_no_line_has_raised_points_to_the_test(run_plain: Inner, style: str) -> None:
+    result = run_plain(ALONE, f"--tb={style}")
+    result.assert_outcomes(failed=1)
+    path = re.escape(str(result.reprec.getfailures()[0].longrepr.reprcrash.path))  # type: ignore[attr-defined]
+    assert path.endswith(r"test_it\.py")
+    shown = result.stdout.str()
+    if style == "line":
+        assert re.search(rf"^{path}:4: pytest_sockets\.{PROBLEM}$", shown, re.M)
+    else:
+        assert re.search(r"^test_it\.py:4: pytest_sockets\.EndpointError$", shown, re.M)
+    assert "pluggy" not in shown.partition("collected")[2]
+
+
+def test_a_failure_of_somebody_else_without_a_traceback_is_left_alone(run_plain: Inner) -> None:
+    result = run_plain("""
+import pytest
+
+def test_by_hand(echo_server):
+    pytest.fail("so be it", pytrace=False)
+""")
+    assert reports(result)["test_by_hand"].startswith("so be it\n")
+    assert "test_it.py:" not in reports(result)["test_by_hand"]
+
+
+def test_the_line_about_a_failed_test_begins_with_the_cause(
+    run: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    result = run("""
+import pytest
+
+def test_consequence(echo_server):
+    echo_server._fail(RuntimeError("broken"))
+    assert echo_server.name == "client"
+
+def test_raised(echo_server):
+    echo_server._fail(RuntimeError("broken"))
+    echo_server.accept()
+
+def test_no_problem(echo_server):
+    assert echo_server.name == "client"
+
+@pytest.fixture
+def broken(echo_server):
+    echo_server._fail(RuntimeError("broken"))
+    raise LookupError("set up")
+
+def test_setup(broken):
+    pass
+""")
+    lines = re.findall(r"^(?:FAILED|ERROR) test_it\.py::(\S+) - (.*)$", str(result.stdout), re.M)
+    assert dict(lines) == {
+        "test_consequence": f"{PROBLEM}; then AssertionError: assert 'echo_server' == 'client'",
+        "test_raised": f"pytest_sockets.{PROBLEM}",
+        "test_no_problem": "AssertionError: assert 'echo_server' == 'client'",
+        "test_setup": f"{PROBLEM}; then LookupError: set up",
+    }
+
+
+PLANNED = """
+import socket
+import pytest
+
+clients = []
+
+@pytest.fixture(autouse=True)
+def close_clients():
+    yield
+    for client in clients:
+        client.close()
+
+def ask(server, *words):
+    with socket.create_connection(server.address, timeout=30) as client:
+        for word in words:
+            client.sendall(word)
+            client.recv(1)
+
+def test_surplus(tcp_server):
+    tcp_server.script().expect(b"A").send(b"1")
+    with socket.create_connection(tcp_server.address) as client:
+        client.sendall(b"A")
+        assert client.recv(1) == b"1"
+        client.sendall(b"B")
+        raise TimeoutError("timed out")
+
+def test_no_plan(tcp_server):
+    tcp_server.script().expect(b"A").send(b"1").expect_eof()
+    ask(tcp_server, b"A")
+    with socket.create_connection(tcp_server.address):
+        raise TimeoutError("timed out")
+
+def test_steps_left(tcp_server):
+    tcp_server.script().expect(b"A").send(b"1").expect(b"B")
+    ask(tcp_server, b"A")
+
+def test_steps_left_of_a_failed_one(tcp_server):
+    tcp_server.script().expect(b"A").send(b"1").expect(b"B")
+    tcp_server.script().expect(b"never")
+    clients.append(socket.create_connection(tcp_server.address))
+    clients[0].sendall(b"A")
+    raise TimeoutError("timed out")
+
+def test_not_strict(tcp_server):
+    tcp_server.script(strict=False).expect(b"A")
+    with socket.create_connection(tcp_server.address) as client:
+        client.sendall(b"AB")
+        raise TimeoutError("timed out")
+"""
+
+
+def test_what_a_failed_test_had_no_plan_for_is_its_cause_and_what_was_left_is_not(
+    run: Inner,
+) -> None:
+    result = run(PLANNED)
+    result.assert_outcomes(failed=5)
+    shown = reports(result)
+    direct = "\nThe above exception was the direct cause of"
+    assert "expected nothing more, got b'B'" in shown["test_surplus"].partition(direct)[0]
+    assert "had no plan: 1 script for 2" in shown["test_no_plan"].partition(direct)[0]
+    assert "expected b'B'" in shown["test_steps_left"]
+    for name in ("test_steps_left_of_a_failed_one", "test_not_strict"):
+        assert "MismatchError" not in shown[name]
+        assert direct not in shown[name]
+
+
+def test_a_shared_server_that_serves_nobody_any_more_says_since_when(run_plain: Inner) -> None:
+    result = run_plain("""
+import socket
+import pytest
+from pytest_sockets import TCPServer
+
+@pytest.fixture(scope="module")
+def shared():
+    with TCPServer(name="shared") as server:
+        server.on(b"PING", b"PONG")
+        yield server
+
+def ask(server, word):
+    with socket.create_connection(server.address) as client:
+        client.sendall(word)
+        return client.recv(4)
+
+def test_is_served(shared):
+    assert ask(shared, b"PING") == b"PONG"
+
+def test_breaks_it(shared):
+    ask(shared, b"ZING")
+
+def test_finds_it_broken(shared):
+    ask(shared, b"PING")
+
+def test_waits(shared):
+    shared.accept()
+    shared.accept()
+    shared.accept()
+    shared.accept()
+
+def test_does_not_use_it(shared):
+    assert shared.name == "other"
+""")
+    result.assert_outcomes(passed=1, failed=4)
+    shown = reports(result)
+    since = "shared has served nobody since a problem before this test: "
+    told = "no rule answers b'ZING'"
+    assert since not in shown["test_breaks_it"]
+    assert told in shown["test_breaks_it"]
+    assert re.search(f"ConnectionResetError.*\n.*{since}.*{told}", shown["test_finds_it_broken"])
+    assert since not in shown["test_waits"]
+    assert told in shown["test_waits"]
+    assert since not in shown["test_does_not_use_it"]
