@@ -99,6 +99,26 @@ def test_a_name_is_saved_once() -> None:
     assert len(plan.steps) == 2
 
 
+class Watched(Step):
+    """A step that counts how often it is looked at."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> object:
+        Watched.looks += 1
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("kind", ["send", "receive", "end"])
+def test_a_long_plan_does_not_look_at_all_of_its_steps_for_each(kind: Kind) -> None:
+    Watched.looks = 0
+    plan = Plan()
+    verb = {"send": "send", "receive": "recv", "end": "send_eof"}[kind]
+    for number in range(1000):
+        plan.add(Watched(verb, kind, save=f"name {number}"))
+    assert Watched.looks < 100 * 1000
+
+
 class Named:
     name = "gate-2"
 
