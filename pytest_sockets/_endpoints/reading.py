@@ -9,7 +9,15 @@ from pytest_sockets._endpoints.faces import drive, verb
 from pytest_sockets._endpoints.stream_view import StreamView
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, PeerGoneError, WaitTimeout
-from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, expectation
+from pytest_sockets._wire.framing import (
+    Exactly,
+    Frame,
+    Prefixed,
+    Until,
+    UpTo,
+    expectation,
+    show_misfit,
+)
 from pytest_sockets._wire.rendering import count, show, show_difference
 
 
@@ -133,16 +141,14 @@ class Reading(StreamView):
         try:
             data = yield from self._take("expect", frame, timeout)
         except PeerGoneError as error:
-            msg = f"{self._label} received less than a match of {pattern.pattern!r}\n  {error}"
+            msg = f"{self._label} received less than a full match of {pattern.pattern!r}\n  {error}"
             raise MismatchError(msg) from error.__cause__
         found = pattern.fullmatch(data)
         if found is None:
             with self._endpoint._lock:
                 self._consumed -= len(data)  # as with bytes: what is not as expected stays unread
-            msg = (
-                f"{self._label} received something else\n"
-                f"  expected  a full match of {pattern.pattern!r}\n  received  {show(data)}"
-            )
+            misfit = show_misfit(pattern, data, frame)
+            msg = f"{self._label} received something else\n{misfit}"
             raise MismatchError(msg)
         return found
 

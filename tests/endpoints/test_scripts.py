@@ -328,6 +328,29 @@ def test_other_bytes_than_expected_reset_the_connection_at_once(server: TCPServe
     ]
 
 
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [
+        (b"GET /a .*", r"matches without the separator b'\r\n', and has to match that too"),
+        (b"GET", "matches the beginning only, 3 of 17 bytes"),
+        (b"PUT", None),
+    ],
+)
+def test_a_frame_that_a_pattern_does_not_match_is_told_without_what_follows(
+    server: TCPServer, source: bytes, near: str | None
+) -> None:
+    server.script().expect(re.compile(source), until=b"\r\n").send(b"ok")
+    with plain_client(server.address) as client:
+        client.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert told(server) == [
+        "MismatchError: tcp_server connection 0, step 1 of 2: "
+        rf"expected a full match of {source!r}, got b'GET /a HTTP/1.1\r\n'"
+        + (f"\n  the pattern {near}" if near else "")
+    ]
+
+
 def test_a_problem_resets_every_connection_of_the_server_also_later_ones(
     server: TCPServer,
 ) -> None:
