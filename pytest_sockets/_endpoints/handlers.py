@@ -69,24 +69,27 @@ class Handlers:
         """Its name after "driven by"."""
         return f"its handler {self.name}"
 
+    def _driven(self, thread: int | None = None) -> Driven:
+        return Driven(self.title, thread, instead="do it in the handler")
+
     def start(self, conn: Connection) -> None:
         """Begin to serve a connection."""
         name = f"handler {self.name} of {conn._label}"
         if self._is_async:
             engine = conn._endpoint._engine
-            conn._driven_by = Driven(self.title, engine.thread)
+            conn._driven_by = self._driven(engine.thread)
             tasks = Tasks(engine, self._context, functools.partial(self._take_stray, conn))
             self.tasks.append(tasks)
             tasks.start(self._serve_async(conn), name)
             return
-        conn._driven_by = Driven(self.title)
+        conn._driven_by = self._driven()
         context = self._context.copy()
         worker = Worker(lambda: context.run(self._serve, conn), name)
         self._workers.append(worker)
         worker.start()
 
     def _serve(self, conn: Connection) -> None:
-        conn._driven_by = Driven(self.title, threading.get_ident())
+        conn._driven_by = self._driven(threading.get_ident())
         try:
             result = self._handler(conn)
             if inspect.iscoroutine(result):

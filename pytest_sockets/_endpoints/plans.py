@@ -67,7 +67,9 @@ class Plans:
         script = next((script for script in self._scripts if not script._players), self._each)
         if script is not None:
             engine = self._server._engine
-            conn._driven_by = Driven(script._name, engine.thread)
+            conn._driven_by = Driven(
+                script._name, engine.thread, instead="make it a step of the script"
+            )
             player = Player(script, conn, self.rules)
             script._players.append(player)
             # An empty context: who lets the client in, perhaps a handler, has no part in it.

@@ -32,7 +32,7 @@ class Driven:
     title: str
     thread: int | None = None
     instead: str = "use tcp_server or unix_server instead"
-    """What a test does that wants to drive a connection itself."""
+    """What a test does that wants to use the verbs; by itself the word on a server's behaviour."""
 
 
 class StreamView:

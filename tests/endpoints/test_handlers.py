@@ -159,8 +159,11 @@ def test_a_handler_is_anything_that_can_be_called(server: TCPServer, case: str) 
     handler, answer, name = CALLABLES[case]
     assert server.serve(handler) is handler
     assert answers(server) == answer
-    with pytest.raises(SocketsError, match=f"driven by its handler {name}, so the test cannot"):
+    with pytest.raises(
+        SocketsError, match=f"driven by its handler {name}, so the test cannot"
+    ) as caught:
         server.accept().send(b"x")
+    assert str(caught.value).endswith("; wait, assert and read the record, or do it in the handler")
     assert told(server) == []
 
 
