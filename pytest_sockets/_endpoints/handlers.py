@@ -53,6 +53,7 @@ class Handlers:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             msg = f"handler {self.name} has a yield, so a call would not run it: leave that out"
             raise TypeError(msg)
+        _check_call(handler, self.name)
         self._handler = cast("Callable[[Any], Any]", handler)
         self._is_async = inspect.iscoroutinefunction(function) or (
             not isinstance(function, type)
@@ -163,6 +164,20 @@ def _function(handler: Any) -> Any:
     while isinstance(handler, functools.partial):
         handler = handler.func
     return handler
+
+
+def _check_call(handler: Callable[..., object], name: str) -> None:
+    """Refuse what could not be called with a connection."""
+    try:
+        # Its own: a decorator with functools.wraps shows what it wraps, which may take more.
+        signature = inspect.signature(handler, follow_wrapped=False)
+    except (TypeError, ValueError):  # of what is written in C not all have one
+        return
+    try:
+        signature.bind(object())
+    except TypeError:
+        msg = f"handler {name} takes {signature}, but is called with the connection alone"
+        raise TypeError(msg) from None
 
 
 def _weigh(
