@@ -207,4 +207,9 @@ def _rest(player: Player) -> MismatchError | None:
     is_wish = step.wanted and step.kind == "receive"
     what = f"expected {step.wanted}, got {player.got()}" if is_wish else f"{step} not done"
     msg = f"{player.conn._label}, {player.place}: {what}; {missing} left when the test ended"
+    if plan.needs_only_eof(player.position):
+        msg += (
+            "\n  what is left is the client's EOF: one that a fixture closes is closed after this, "
+            f"so close it in the test, or put optional() before {step.verb}()"
+        )
     return MismatchError(msg)

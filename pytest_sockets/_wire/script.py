@@ -98,6 +98,12 @@ class Plan:
             raise ValueError(msg)
         self.required = len(self.steps)
 
+    def needs_only_eof(self, position: int) -> bool:
+        """Whether the peer's EOF is all that the required steps from a position on want of it."""
+        left = self.steps[position : self.required]
+        is_eof = bool(left) and left[0].verb in ENDS_RECEIVING - {"expect_reset"}
+        return is_eof and all(step.kind == "end" for step in left[1:])
+
     def is_required(self, position: int) -> bool:
         """Whether the step at a position has to be done."""
         return position < len(self.steps) and (self.required is None or position < self.required)

@@ -402,6 +402,34 @@ def test_required_steps_left_over_at_the_end_are_a_problem(server: TCPServer) ->
         ]
 
 
+LEFT: dict[str, tuple[Callable[[Script], Script], str | None]] = {
+    "expect_eof": (lambda script: script.expect_eof(), "expect_eof"),
+    "wait_eof": (lambda script: script.wait_eof(), "wait_eof"),
+    "recv_to_eof": (lambda script: script.recv_to_eof(), "recv_to_eof"),
+    "with our end behind it": (lambda script: script.expect_eof().close(), "expect_eof"),
+    "up to optional": (lambda script: script.expect_eof().optional().send(b"x"), "expect_eof"),
+    "a reset": (lambda script: script.expect_reset(), None),
+    "bytes behind it": (lambda script: script.wait_eof().send(b"x").close(), None),
+    "bytes": (lambda script: script.expect(b"x").expect_eof(), None),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_who_only_misses_the_clients_eof_is_told_when_a_fixture_closes_its_client(
+    server: TCPServer, left: str
+) -> None:
+    write, verb = LEFT[left]
+    write(server.script().expect(b"a"))
+    with plain_client(server.address) as client:
+        client.sendall(b"a")
+        (problem,) = told(server)
+    hint = (
+        "what is left is the client's EOF: one that a fixture closes is closed after this, so "
+        f"close it in the test, or put optional() before {verb}()"
+    )
+    assert problem.partition(" left when the test ended")[2] == (f"\n  {hint}" if verb else "")
+
+
 def test_a_script_that_nobody_connected_for_is_a_problem(server: TCPServer) -> None:
     server.script().expect(b"a")
     server.script().expect(b"a").send(b"b")

@@ -79,6 +79,25 @@ def test_all_steps_are_required_but_those_after_optional() -> None:
     assert [plan.is_required(n) for n in range(4)] == [True, True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("verbs", "position", "needs"),
+    [
+        (("expect", "expect_eof"), 1, True),
+        (("expect", "expect_eof"), 0, False),
+        (("wait_eof", "send_eof", "close"), 0, True),
+        (("recv_to_eof", "send"), 0, False),
+        (("expect_eof", "hold"), 0, False),
+        (("expect_reset",), 0, False),
+        (("close",), 0, False),
+        (("expect_eof",), 1, False),
+    ],
+)
+def test_a_plan_knows_whether_it_only_needs_the_peers_eof(
+    verbs: tuple[str, ...], position: int, needs: bool
+) -> None:
+    assert plan_of(*verbs).needs_only_eof(position) is needs
+
+
 def test_optional_is_said_once() -> None:
     plan = plan_of("expect")
     plan.make_optional()
