@@ -28,8 +28,13 @@ class Reading(StreamView):
 
     @verb
     def recv(self, n: int, *, timeout: float | None = None) -> Steps[bytes]:
-        """Return up to `n` bytes as soon as there are any; ``b""`` after EOF, as `socket.recv`."""
-        return (yield from self._take("recv", UpTo(n), timeout, at_eof=True))
+        """Return up to `n` bytes as soon as there are any; ``b""`` after EOF, as `socket.recv`.
+
+        Of SOCK_SEQPACKET they are of one packet, but what of it is longer stays for the next call.
+        The other verbs take a stream of bytes there too; the transcript has each packet.
+        """
+        frame = UpTo(n, self._packet_end)
+        return (yield from self._take("recv", frame, timeout, at_eof=True))
 
     @verb
     def recv_exactly(self, n: int, *, timeout: float | None = None) -> Steps[bytes]:

@@ -107,7 +107,7 @@ class Script:
         return self._take("recv_fds", UpTo(n), n, most, save=save, timeout=timeout)
 
     def recv(self, n: int, *, save: str | None = None, timeout: float | None = None) -> Script:
-        """Take up to `n` bytes, as soon as there are any; none after EOF."""
+        """Take up to `n` bytes, of one packet of SOCK_SEQPACKET, once there are any or EOF."""
         return self._take("recv", UpTo(n), n, save=save, timeout=timeout)
 
     def recv_exactly(

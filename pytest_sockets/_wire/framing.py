@@ -52,16 +52,23 @@ class Frame(Protocol):
 
 
 class UpTo:
-    """Whatever is there, at most `n` bytes."""
+    """Whatever is there, at most `n` bytes.
 
-    def __init__(self, n: int) -> None:
+    Args:
+        n: how many.
+        end_of: where the packet ends that the byte at an offset is of; `None`: there are none.
+    """
+
+    def __init__(self, n: int, end_of: Callable[[int], int] | None = None) -> None:
         self._most = positive(n, name="n")
+        self._end_of = end_of
         self.wanted = f"up to {count(self._most, 'byte')}"
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
-        if log.size > start:
-            return True, min(log.size, start + self._most)
-        return False, start + 1
+        if log.size <= start:
+            return False, start + 1
+        end = log.size if self._end_of is None else self._end_of(start)
+        return True, min(end, start + self._most)
 
 
 class Exactly:
