@@ -73,6 +73,22 @@ def test_the_client_may_leave_without_a_word(tcp_server, leave):
     leave(Mailbox(tcp_server.address))
 
 
+@pytest.fixture
+def mailbox(tcp_server):
+    """A mailbox that is closed after the test."""
+    script = tcp_server.script()
+    script.send(b"+OK ready\r\n").expect(b"NOOP\r\n").send(b"+OK\r\n")
+    script.optional().expect_eof()
+
+    mailbox = Mailbox(tcp_server.address)
+    yield mailbox
+    mailbox.hang_up()
+
+
+def test_nothing_is_done(mailbox):
+    assert mailbox.command("NOOP") == "+OK"
+
+
 def patient_mailbox(address):
     """Try a second time where the server sends the first one away."""
     try:

@@ -115,9 +115,12 @@ def test_packets_in_order(sockets):
         sock.send(b"first")
         sock.send(b"second")
 
-        server.wait_connections(1)
-        packets = [event.data for event in server.transcript if event.kind == "received"]
-        assert packets == [b"first", b"second"]
+        conn = server.accept()
+        assert conn.recv(100) == b"first"
+        assert conn.recv(100) == b"second"
+
+    packets = [event.data for event in server.transcript if event.kind == "received"]
+    assert packets == [b"first", b"second"]
 
 
 def test_a_client_of_virtual_machines(sockets):

@@ -11,7 +11,7 @@ from pytest_sockets._engine.descriptors import MOST
 from pytest_sockets._engine.waiting import Signal, Steps
 from pytest_sockets._wire.errors import MismatchError, WaitTimeout
 from pytest_sockets._wire.events import Datagram
-from pytest_sockets._wire.framing import count_of
+from pytest_sockets._wire.framing import count_of, show_misfit
 from pytest_sockets._wire.matching import as_expectation, matches, pairing, show_expected
 from pytest_sockets._wire.rendering import count, show, show_address, show_difference
 
@@ -280,7 +280,7 @@ class AsyncDatagramFace(Face):
 def _difference(expected: Any, actual: bytes) -> str:
     if isinstance(expected, bytes):
         return show_difference(expected, actual)
-    return f"  expected  {show_expected(expected)}\n  received  {show(actual)}"
+    return show_misfit(expected, actual)
 
 
 def _first_misfit(expected: list[Any], actual: list[bytes]) -> int | None:

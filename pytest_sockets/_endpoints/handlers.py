@@ -53,6 +53,7 @@ class Handlers:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             msg = f"handler {self.name} has a yield, so a call would not run it: leave that out"
             raise TypeError(msg)
+        _check_call(handler, self.name)
         self._handler = cast("Callable[[Any], Any]", handler)
         self._is_async = inspect.iscoroutinefunction(function) or (
             not isinstance(function, type)
@@ -69,24 +70,27 @@ class Handlers:
         """Its name after "driven by"."""
         return f"its handler {self.name}"
 
+    def _driven(self, thread: int | None = None) -> Driven:
+        return Driven(self.title, thread, instead="do it in the handler")
+
     def start(self, conn: Connection) -> None:
         """Begin to serve a connection."""
         name = f"handler {self.name} of {conn._label}"
         if self._is_async:
             engine = conn._endpoint._engine
-            conn._driven_by = Driven(self.title, engine.thread)
+            conn._driven_by = self._driven(engine.thread)
             tasks = Tasks(engine, self._context, functools.partial(self._take_stray, conn))
             self.tasks.append(tasks)
             tasks.start(self._serve_async(conn), name)
             return
-        conn._driven_by = Driven(self.title)
+        conn._driven_by = self._driven()
         context = self._context.copy()
         worker = Worker(lambda: context.run(self._serve, conn), name)
         self._workers.append(worker)
         worker.start()
 
     def _serve(self, conn: Connection) -> None:
-        conn._driven_by = Driven(self.title, threading.get_ident())
+        conn._driven_by = self._driven(threading.get_ident())
         try:
             result = self._handler(conn)
             if inspect.iscoroutine(result):
@@ -160,6 +164,20 @@ def _function(handler: Any) -> Any:
     while isinstance(handler, functools.partial):
         handler = handler.func
     return handler
+
+
+def _check_call(handler: Callable[..., object], name: str) -> None:
+    """Refuse what could not be called with a connection."""
+    try:
+        # Its own: a decorator with functools.wraps shows what it wraps, which may take more.
+        signature = inspect.signature(handler, follow_wrapped=False)
+    except (TypeError, ValueError):  # of what is written in C not all have one
+        return
+    try:
+        signature.bind(object())
+    except TypeError:
+        msg = f"handler {name} takes {signature}, but is called with the connection alone"
+        raise TypeError(msg) from None
 
 
 def _weigh(

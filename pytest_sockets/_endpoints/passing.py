@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_sockets._endpoints.faces import verb
@@ -64,7 +64,7 @@ class Passing(Sending):
         most = count_of(maxfds, name="maxfds")
         self._endpoint._deadline(timeout)  # says first what is wrong with it
         descriptors = self._descriptors("recv_fds")
-        frame = _UpToNextMessage(n, descriptors)
+        frame = _UpToNextMessage(n, self._packet_end, descriptors)
         data = yield from self._take("recv_fds", frame, timeout, at_eof=True)
         with self._endpoint._lock:
             return data, descriptors.take(self._consumed, most)
@@ -91,8 +91,10 @@ class Passing(Sending):
 class _UpToNextMessage(UpTo):
     """At most `n` bytes, and the descriptors of one message at most, as the kernel gives them."""
 
-    def __init__(self, n: int, descriptors: Descriptors) -> None:
-        super().__init__(n)
+    def __init__(
+        self, n: int, end_of: Callable[[int], int] | None, descriptors: Descriptors
+    ) -> None:
+        super().__init__(n, end_of)
         self._descriptors = descriptors
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -39,6 +40,9 @@ from pytest_sockets._wire.rendering import show_address
 
 OUR_PATH_LIMIT = 100
 """Bytes of a path that we choose; pytest's basetemp is often longer than AF_UNIX takes."""
+
+SCHEME = re.compile("[A-Za-z][A-Za-z0-9+._-]*")
+"""RFC 3986, 3.1; and the underscore of SQLAlchemy's, such as ``oracle+cx_oracle``."""
 
 
 @dataclass(slots=True)
@@ -85,7 +89,18 @@ class Place:
 
     def url(self, scheme: str, name: str) -> str:
         """Return ``scheme://host:port``."""
-        return f"{scheme}://{show_address(self._pair(name, 'url'))}"
+        where = show_address(self._pair(name, "url"))
+        if not isinstance(cast("object", scheme), str):
+            msg = f"scheme must be a name such as 'http', not {type(scheme).__name__} {scheme!r}"
+            raise TypeError(msg)
+        if not SCHEME.fullmatch(scheme):
+            begin = SCHEME.match(scheme)
+            msg = (
+                f"scheme={scheme!r} is no scheme, which is a letter, and then letters, digits "
+                f"and +-. only: write {begin[0] if begin else 'http'!r}"
+            )
+            raise ValueError(msg)
+        return f"{scheme}://{where}"
 
     def _pair(self, name: str, what: str) -> tuple[Any, ...]:
         address = self.address

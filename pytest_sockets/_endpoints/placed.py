@@ -45,5 +45,10 @@ class Placed:
         return self._place_.family
 
     def url(self, scheme: str) -> str:
-        """Return ``scheme://host:port``, with brackets around an IPv6 address."""
+        """Return ``scheme://host:port``, with brackets around an IPv6 address.
+
+        Raises:
+            ValueError: `scheme` is none; it is given without the ``://``.
+            AttributeError: the address is a path.
+        """
         return self._place_.url(scheme, self.name)

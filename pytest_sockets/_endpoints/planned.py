@@ -74,7 +74,7 @@ class Planned(Endpoint):
             The handler, so that this can be a decorator.
 
         Raises:
-            TypeError: `handler` is not a function, or would not run when called.
+            TypeError: `handler` is no function that takes the connection alone, or would not run.
             ValueError: the server has a handler already.
             EndpointClosedError: you closed the server before.
         """

@@ -67,7 +67,9 @@ class Plans:
         script = next((script for script in self._scripts if not script._players), self._each)
         if script is not None:
             engine = self._server._engine
-            conn._driven_by = Driven(script._name, engine.thread)
+            conn._driven_by = Driven(
+                script._name, engine.thread, instead="make it a step of the script"
+            )
             player = Player(script, conn, self.rules)
             script._players.append(player)
             # An empty context: who lets the client in, perhaps a handler, has no part in it.
@@ -211,4 +213,9 @@ def _rest(player: Player) -> MismatchError | None:
     is_wish = step.wanted and step.kind == "receive"
     what = f"expected {step.wanted}, got {player.got()}" if is_wish else f"{step} not done"
     msg = f"{player.conn._label}, {player.place}: {what}; {missing} left when the test ended"
+    if plan.needs_only_eof(player.position):
+        msg += (
+            "\n  what is left is the client's EOF: one that a fixture closes is closed after this, "
+            f"so close it in the test, or put optional() before {step.verb}()"
+        )
     return MismatchError(msg)

@@ -17,6 +17,7 @@ from pytest_sockets._wire.errors import (
     PeerGoneError,
     WaitTimeout,
 )
+from pytest_sockets._wire.framing import NEARLY
 from pytest_sockets._wire.rendering import WINDOW, count, show
 from pytest_sockets._wire.script import Step
 
@@ -213,5 +214,5 @@ def _details(player: Player, step: Step, text: str) -> list[str]:
     expected = step.arguments[0]
     if isinstance(expected, bytes) and len(expected) > 2 * WINDOW:
         return [line for line in lines if not line.startswith("no more")]  # as aligned windows
-    differences = [line for line in lines if line.startswith("first difference")]
-    return [line for line in differences if not line.endswith("received nothing more")]
+    telling = [line for line in lines if line.startswith(("first difference", NEARLY))]
+    return [line for line in telling if not line.endswith("received nothing more")]

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What a socket is refused with for a lack on our side, which says nothing of the upstream."""
 
+INSTEAD = "have a tcp_server as the upstream, and use its connection"
+
 
 class UpstreamSide(StreamEndpoint):
     """The side of a proxy that faces the real server."""
@@ -110,7 +112,7 @@ class ClientSide(StreamServer):
         # Before the faults: a client that is told EOF at once may still ask something.
         opening = Opening(self, conn)
         conn._stream.driver = opening
-        conn._driven_by = Driven(opening.title)
+        conn._driven_by = Driven(opening.title, instead=INSTEAD)
         self._meet(conn._stream, conn.index)
 
     def _stop(self) -> None:
@@ -191,7 +193,7 @@ class Opening(Relay):
         self._side.opening.discard(self)  # not before: a forked child has to find the socket
         other = Relay(conn._stream)
         conn._stream.driver = other
-        conn._driven_by = Driven(other.title)
+        conn._driven_by = Driven(other.title, instead=INSTEAD)
         self.join(other)
         upstream._meet(conn._stream, self._index)  # before the first byte
         self.catch_up()

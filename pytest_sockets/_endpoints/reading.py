@@ -9,7 +9,15 @@ from pytest_sockets._endpoints.faces import drive, verb
 from pytest_sockets._endpoints.stream_view import StreamView
 from pytest_sockets._engine.waiting import Steps
 from pytest_sockets._wire.errors import MismatchError, PeerGoneError, WaitTimeout
-from pytest_sockets._wire.framing import Exactly, Frame, Prefixed, Until, UpTo, expectation
+from pytest_sockets._wire.framing import (
+    Exactly,
+    Frame,
+    Prefixed,
+    Until,
+    UpTo,
+    expectation,
+    show_misfit,
+)
 from pytest_sockets._wire.rendering import count, show, show_difference
 
 
@@ -20,8 +28,13 @@ class Reading(StreamView):
 
     @verb
     def recv(self, n: int, *, timeout: float | None = None) -> Steps[bytes]:
-        """Return up to `n` bytes as soon as there are any; ``b""`` after EOF, as `socket.recv`."""
-        return (yield from self._take("recv", UpTo(n), timeout, at_eof=True))
+        """Return up to `n` bytes as soon as there are any; ``b""`` after EOF, as `socket.recv`.
+
+        Of SOCK_SEQPACKET they are of one packet, but what of it is longer stays for the next call.
+        The other verbs take a stream of bytes there too; the transcript has each packet.
+        """
+        frame = UpTo(n, self._packet_end)
+        return (yield from self._take("recv", frame, timeout, at_eof=True))
 
     @verb
     def recv_exactly(self, n: int, *, timeout: float | None = None) -> Steps[bytes]:
@@ -133,16 +146,14 @@ class Reading(StreamView):
         try:
             data = yield from self._take("expect", frame, timeout)
         except PeerGoneError as error:
-            msg = f"{self._label} received less than a match of {pattern.pattern!r}\n  {error}"
+            msg = f"{self._label} received less than a full match of {pattern.pattern!r}\n  {error}"
             raise MismatchError(msg) from error.__cause__
         found = pattern.fullmatch(data)
         if found is None:
             with self._endpoint._lock:
                 self._consumed -= len(data)  # as with bytes: what is not as expected stays unread
-            msg = (
-                f"{self._label} received something else\n"
-                f"  expected  a full match of {pattern.pattern!r}\n  received  {show(data)}"
-            )
+            misfit = show_misfit(pattern, data, frame)
+            msg = f"{self._label} received something else\n{misfit}"
             raise MismatchError(msg)
         return found
 

@@ -107,7 +107,7 @@ class Script:
         return self._take("recv_fds", UpTo(n), n, most, save=save, timeout=timeout)
 
     def recv(self, n: int, *, save: str | None = None, timeout: float | None = None) -> Script:
-        """Take up to `n` bytes, as soon as there are any; none after EOF."""
+        """Take up to `n` bytes, of one packet of SOCK_SEQPACKET, once there are any or EOF."""
         return self._take("recv", UpTo(n), n, save=save, timeout=timeout)
 
     def recv_exactly(
@@ -344,8 +344,16 @@ class Player:
     @property
     def _stop(self) -> int:
         """Where the bytes end that the step has consumed in vain, or could."""
-        consumed = self.conn._consumed
-        return consumed if consumed > self.start else self.conn._log.size
+        consumed, log = self.conn._consumed, self.conn._log
+        if consumed > self.start:
+            return consumed
+        step = self.step
+        if step is not None and step.verb == "expect":
+            frame = expectation(step.arguments[0], step.options.get("until"))[1]
+            found, stop = (False, 0) if frame is None else frame.find(log, self.start)
+            if found:  # given back, as it does not match
+                return stop
+        return log.size
 
     def got(self) -> str:
         """Say what there is in place of what was wanted."""

@@ -104,7 +104,8 @@ class StreamServer(Placed, Planned, Outages, StreamEndpoint):
     def accept(self, *, timeout: float | None = None) -> Steps[Connection]:
         """Return the next connection that was not yet taken, in order of arrival.
 
-        Waits for one where all have been taken.
+        Waits for one where all have been taken. ``with server.accept() as conn:`` closes it at the
+        end of the block, also where something in it fails, so that its client does not wait on.
         """
         deadline = self._deadline(timeout)
         late = False

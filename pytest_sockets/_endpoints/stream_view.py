@@ -21,6 +21,7 @@ from pytest_sockets._wire.errors import (
 )
 from pytest_sockets._wire.events import Address, Event
 from pytest_sockets._wire.framing import Frame
+from pytest_sockets._wire.record import Packets
 from pytest_sockets._wire.rendering import count, show_log
 from pytest_sockets._wire.spool import ByteLog
 
@@ -32,7 +33,7 @@ class Driven:
     title: str
     thread: int | None = None
     instead: str = "use tcp_server or unix_server instead"
-    """What a test does that wants to drive a connection itself."""
+    """What a test does that wants to use the verbs; by itself the word on a server's behaviour."""
 
 
 class StreamView:
@@ -44,6 +45,7 @@ class StreamView:
         self._driven_by: Driven | None = None
         self._is_used = False  # by the test, which then drives it
         self._consumed = 0
+        self._packet_end = Packets(stream.record).end_of if stream.has_messages else None
         self.saved: dict[str, Any] = {}
         """What steps of a script with ``save=`` have received, by name."""
         self.index = index

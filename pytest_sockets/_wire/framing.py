@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, cast
 
 from pytest_sockets._wire.errors import MismatchError
-from pytest_sockets._wire.matching import as_bytes, as_expectation
+from pytest_sockets._wire.matching import as_bytes, as_expectation, show_expected
 from pytest_sockets._wire.rendering import count, show, show_value
 from pytest_sockets._wire.spool import ByteLog
 
@@ -25,6 +25,9 @@ Most frames are short, and many can come in one chunk: looking at all that is th
 each would copy a buffer of n frames n times."""
 LARGEST_LOOK = 1 << 20
 """Bytes looked at last for a separator: a flood without one may be more than fits into memory."""
+
+NEARLY = "the pattern"
+"""How the line begins that says how a pattern nearly matches."""
 
 Framing: TypeAlias = bytes | str | Callable[[bytes], int | None]
 """Where frames end: a separator, a `struct` format of a length, or a function that finds the end
@@ -49,16 +52,23 @@ class Frame(Protocol):
 
 
 class UpTo:
-    """Whatever is there, at most `n` bytes."""
+    """Whatever is there, at most `n` bytes.
 
-    def __init__(self, n: int) -> None:
+    Args:
+        n: how many.
+        end_of: where the packet ends that the byte at an offset is of; `None`: there are none.
+    """
+
+    def __init__(self, n: int, end_of: Callable[[int], int] | None = None) -> None:
         self._most = positive(n, name="n")
+        self._end_of = end_of
         self.wanted = f"up to {count(self._most, 'byte')}"
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
-        if log.size > start:
-            return True, min(log.size, start + self._most)
-        return False, start + 1
+        if log.size <= start:
+            return False, start + 1
+        end = log.size if self._end_of is None else self._end_of(start)
+        return True, min(end, start + self._most)
 
 
 class Exactly:
@@ -77,19 +87,19 @@ class Until:
     """Everything up to a separator, and the separator."""
 
     def __init__(self, separator: bytes, *, name: str = "separator") -> None:
-        self._separator = as_bytes(separator, name=name)
-        if not self._separator:
+        self.separator = as_bytes(separator, name=name)
+        if not self.separator:
             msg = f"{name}=b'' ends no frame: name at least one byte"
             raise ValueError(msg)
         self._searched = 0
-        self.wanted = f"bytes up to {show(self._separator)}"
+        self.wanted = f"bytes up to {show(self.separator)}"
 
     def find(self, log: ByteLog, start: int) -> tuple[bool, int]:
-        size = len(self._separator)
+        size = len(self.separator)
         look = max(FIRST_LOOK, 2 * size)
         begin = max(start, self._searched)
         while True:
-            at = log.read(begin, begin + look).find(self._separator)
+            at = log.read(begin, begin + look).find(self.separator)
             if at >= 0:
                 return True, begin + at + size
             if begin + look >= log.size:
@@ -214,6 +224,37 @@ class Found:
             return None
         msg = f"{wrong}: only {count(len(buffer), 'byte')} came; return None until all of it has"
         raise ValueError(msg)
+
+
+def misses_bounds(pattern: re.Pattern[bytes], data: bytes, frame: Frame | None) -> str | None:
+    """Say that a pattern would match a frame without its separator or length; `None`: it would not.
+
+    The sentence goes on from the name of the pattern.
+    """
+    if isinstance(frame, Until) and pattern.fullmatch(data.removesuffix(frame.separator)):
+        part = f"the separator {show(frame.separator)}"
+    elif isinstance(frame, Prefixed) and pattern.fullmatch(data[frame.size :]):
+        part = f"the length in front, {show(data[: frame.size])}"
+    else:
+        return None
+    return f"matches without {part}, and has to match that too"
+
+
+def show_misfit(expected: Any, actual: bytes, frame: Frame | None = None) -> str:
+    """Return the lines that show a frame, or a datagram, beside what it does not match.
+
+    They say how a pattern does match it, where it nearly does.
+    """
+    lines = [f"  expected  {show_expected(expected)}", f"  received  {show(actual)}"]
+    if isinstance(expected, re.Pattern):
+        pattern = cast("re.Pattern[bytes]", expected)
+        near = misses_bounds(pattern, actual, frame)
+        start = pattern.match(actual)
+        if near is None and start is not None and start.end():
+            near = f"matches the beginning only, {start.end():,} of {count(len(actual), 'byte')}"
+        if near is not None:
+            lines.append(f"  {NEARLY} {near}")
+    return "\n".join(lines)
 
 
 def framing_of(value: Any) -> Callable[[], Frame]:

@@ -81,7 +81,7 @@ def show_expected(expected: Any) -> str:
     if isinstance(expected, bytes):
         return show(expected)
     if isinstance(expected, re.Pattern):
-        return f"a match of {cast('re.Pattern[bytes]', expected).pattern!r}"
+        return f"a full match of {cast('re.Pattern[bytes]', expected).pattern!r}"
     return show_value(expected)
 
 

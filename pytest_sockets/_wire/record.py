@@ -182,6 +182,27 @@ class Record:
         return Event(time, self.endpoint, self.index, kind, data, peer, note)
 
 
+class Packets:
+    """Where the packets end that a stream has received: of SOCK_SEQPACKET each chunk is one.
+
+    Not safe for threads by itself: the endpoint's lock guards it, as the record.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._position = 0  # of the next chunk to look at
+        self._end = 0
+
+    def end_of(self, offset: int) -> int:
+        """Return where the packet ends that a received byte is of; `offset` only grows."""
+        sizes = self._record._sizes
+        while self._end <= offset:
+            packed = sizes[self._position]
+            self._position += 1
+            self._end += 0 if packed & 1 else packed >> 1
+        return self._end
+
+
 def merged(records: Iterable[Iterable[Event]]) -> Iterator[Event]:
     """Yield the events of several records, or transcripts, in the order in which they happened."""
     return heapq.merge(*records, key=_time)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from pytest_sockets._wire.errors import MismatchError
-from pytest_sockets._wire.framing import Frame, name_of, positive
+from pytest_sockets._wire.framing import Frame, misses_bounds, name_of, positive
 from pytest_sockets._wire.matching import as_bytes, as_expectation
 from pytest_sockets._wire.rendering import count, show, show_value
 from pytest_sockets._wire.spool import ByteLog, Spool
@@ -57,6 +57,12 @@ class Rule:
         if isinstance(self.request, bytes):
             return frame if frame == self.request else None
         return self.request.fullmatch(frame)
+
+    def misses_bounds(self, data: bytes, frame: Frame | None) -> str | None:
+        """Say that a pattern would match a frame without its separator or length."""
+        if isinstance(self.request, bytes):
+            return None
+        return misses_bounds(self.request, data, frame)
 
     def covers(self, other: Rule) -> bool:
         """Whether it answers everything that another rule could, as far as can be known."""
@@ -197,11 +203,18 @@ class Rules:
 
     def misfit(self, frame: bytes) -> str:
         """Say that no rule answers a frame, and which rules there are."""
+        own = None if self.framing is None else self.framing()
+        near = {
+            rule: f"{rule!r} {why}"
+            for rule in self._rules
+            if not rule.is_used_up and (why := rule.misses_bounds(frame, own))
+        }
         lines = [f"no rule answers {show(frame)}"]
         for rule in self._rules[:SHOWN]:
-            lines.append(f"{rule!r}, used up" if rule.is_used_up else repr(rule))
+            lines.append(f"{rule!r}, used up" if rule.is_used_up else near.pop(rule, repr(rule)))
         if len(self._rules) > SHOWN:
-            lines.append(f"… and {count(len(self._rules) - SHOWN, 'more rule')}")
+            more = [f"… and {count(len(self._rules) - SHOWN, 'more rule')}", *near.values()]
+            lines.append(", of which ".join(more[:2]))
         return "\n  ".join(lines)
 
     # -- what is refused

@@ -15,6 +15,13 @@ Kind: TypeAlias = Literal["send", "receive", "end", "wait"]
 ENDS_SENDING = frozenset({"close", "send_eof", "reset"})
 ENDS_ALL = frozenset({"close", "reset"})
 ENDS_RECEIVING = frozenset({"recv_to_eof", "expect_eof", "expect_reset", "wait_eof"})
+KINDS: frozenset[Kind] = frozenset({"send", "receive", "end", "wait"})
+RULED_OUT: tuple[tuple[frozenset[str], frozenset[Kind], str], ...] = (
+    (ENDS_ALL, KINDS, "that ends the connection"),
+    (ENDS_SENDING, frozenset({"send"}), "that ends our side"),
+    (ENDS_RECEIVING, frozenset({"receive"}), "no more can come after it"),
+)
+"""Which verbs end what, the kinds of steps that cannot follow them, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +58,33 @@ class Plan:
         self.steps: list[Step] = []
         self.required: int | None = None
         """How many steps have to be done; `None` means all."""
+        # What a new step is judged by: to look at all steps before each took a long script seconds.
+        self._saves: dict[str | None, int] = {}  # name -> the number of the step that keeps it
+        self._ruled_out: dict[Kind, tuple[Step, str]] = {}  # what cannot follow which step, and why
 
     def add(self, step: Step) -> None:
         """Append a step, or say why it can never be done."""
         if step.save is not None and not cast("object", step.save):
             msg = "save='' is no name: give the name under which conn.saved keeps the bytes"
             raise ValueError(msg)
-        for number, before in enumerate(self.steps, 1):
-            if step.save is not None and step.save == before.save:
-                msg = (
-                    f"save={step.save!r} is taken by step {number}, {before}: "
-                    "conn.saved keeps one value of a name"
-                )
-                raise ValueError(msg)
-            if before.verb in ENDS_ALL:
-                msg = f"{step} cannot follow {before}: that ends the connection"
-                raise ValueError(msg)
-            if before.verb in ENDS_SENDING and step.kind == "send":
-                msg = f"{step} cannot follow {before}: that ends our side"
-                raise ValueError(msg)
-            if before.verb in ENDS_RECEIVING and step.kind == "receive":
-                msg = f"{step} cannot follow {before}: no more can come after it"
-                raise ValueError(msg)
+        if step.save in self._saves:
+            number = self._saves[step.save]
+            msg = (
+                f"save={step.save!r} is taken by step {number}, {self.steps[number - 1]}: "
+                "conn.saved keeps one value of a name"
+            )
+            raise ValueError(msg)
+        if step.kind in self._ruled_out:
+            before, why = self._ruled_out[step.kind]
+            msg = f"{step} cannot follow {before}: {why}"
+            raise ValueError(msg)
         self.steps.append(step)
+        if step.save is not None:
+            self._saves[step.save] = len(self.steps)
+        for verbs, kinds, why in RULED_OUT:
+            if step.verb in verbs:
+                for kind in kinds:
+                    self._ruled_out.setdefault(kind, (step, why))
 
     @property
     def is_complete(self) -> bool:
@@ -86,6 +97,12 @@ class Plan:
             msg = "optional() is said once: everything after it is optional"
             raise ValueError(msg)
         self.required = len(self.steps)
+
+    def needs_only_eof(self, position: int) -> bool:
+        """Whether the peer's EOF is all that the required steps from a position on want of it."""
+        left = self.steps[position : self.required]
+        is_eof = bool(left) and left[0].verb in ENDS_RECEIVING - {"expect_reset"}
+        return is_eof and all(step.kind == "end" for step in left[1:])
 
     def is_required(self, position: int) -> bool:
         """Whether the step at a position has to be done."""

@@ -125,6 +125,16 @@ async def test_a_twin_fails_as_soon_as_its_verb_would(tcp_server: TCPServer, nam
         assert [type(outcome) for outcome in outcomes] == [kind]
 
 
+async def test_a_twin_says_as_its_verb_how_a_pattern_nearly_matches(tcp_server: TCPServer) -> None:
+    async with await anyio.connect_tcp(*tcp_server.address) as client:
+        conn = await tcp_server.aio.accept()
+        await client.send(b"GET /a\r\n")
+        error = await outcome_of(conn.aio.expect(re.compile(rb"GET .+\w"), until=b"\r\n"))
+    assert str(error).splitlines()[-1] == (
+        r"  the pattern matches without the separator b'\r\n', and has to match that too"
+    )
+
+
 IMPATIENT: dict[str, tuple[Any, ...]] = {
     "assert_received": (b"a",),
     "expect": (b"a",),

@@ -5,6 +5,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -163,6 +164,27 @@ def test_every_wait_on_a_connection_ends_with_its_endpoint(
     kind = MismatchError if name.startswith("assert") else EndpointClosedError
     assert type(error) is kind
     assert "is closed" in str(error)
+
+
+def test_a_failure_in_its_block_ends_a_client_that_waits_in_a_thread(sockets: Sockets) -> None:
+    server = sockets.tcp_server()
+
+    def ask() -> bytes:
+        with plain_client(server.address) as client:
+            client.settimeout(None)  # it would wait for ever
+            client.sendall(b"HELLO")
+            return client.recv(1)
+
+    def play() -> None:
+        with ThreadPoolExecutor() as pool:
+            answers.append(pool.submit(ask))
+            with server.accept() as conn:
+                conn.expect(b"HELO")
+
+    answers: list[Future[bytes]] = []
+    with pytest.raises(MismatchError):
+        play()
+    assert answers[0].result() == b""
 
 
 # -- the client side

@@ -39,7 +39,8 @@ def test_exactly_these_in_this_order(peer: UDPPeer, client: socket.socket) -> No
 SOON: dict[str, tuple[tuple[Any, ...], dict[str, Any], list[bytes], str]] = {
     "wrong": ((b"a", b"b"), {}, [b"x"], r"datagram 0 is something else\n  expected  b'a'"),
     "wrong order": ((b"a", b"b"), {}, [b"b"], "datagram 0 is something else"),
-    "pattern": ((re.compile(b"a+"), b"b"), {}, [b"aab"], r"expected  a match of b'a\+'"),
+    "pattern": ((re.compile(b"a+"), b"b"), {}, [b"aab"], r"expected  a full match of b'a\+'"),
+    "only at first": ((re.compile(b"a+"),), {}, [b"aab"], "the beginning only, 2 of 3 bytes"),
     "object": ((Decimal(1), b"b"), {}, [b"a"], r"expected  Decimal"),
     "too many": ((b"a",), {}, [b"a", b"a"], "received more than 1 datagram\n  0: b'a'\n  1: b'a'"),
     "none expected": ((), {}, [b"a"], "received more than 0 datagrams"),

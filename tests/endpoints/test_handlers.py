@@ -159,9 +159,43 @@ def test_a_handler_is_anything_that_can_be_called(server: TCPServer, case: str) 
     handler, answer, name = CALLABLES[case]
     assert server.serve(handler) is handler
     assert answers(server) == answer
-    with pytest.raises(SocketsError, match=f"driven by its handler {name}, so the test cannot"):
+    with pytest.raises(
+        SocketsError, match=f"driven by its handler {name}, so the test cannot"
+    ) as caught:
         server.accept().send(b"x")
+    assert str(caught.value).endswith("; wait, assert and read the record, or do it in the handler")
     assert told(server) == []
+
+
+@functools.wraps(greet)
+def wrapped(conn: Connection) -> None:
+    greet(b"a decorator's", conn)
+
+
+class NoSignature:
+    __signature__ = "what no signature is"
+
+    def __call__(self, conn: Connection) -> None:
+        conn.send(b"no signature")
+
+
+@pytest.mark.parametrize(
+    ("handler", "answer"), [(wrapped, b"a decorator's"), (NoSignature(), b"no signature")]
+)
+def test_a_handler_is_asked_for_its_own_signature_if_it_has_one(
+    server: TCPServer, handler: Any, answer: bytes
+) -> None:
+    server.serve(handler)
+    assert answers(server) == answer
+    assert told(server) == []
+
+
+def takes_two(conn, text, mark=b"!"):
+    raise AssertionError("it cannot be called")
+
+
+async def takes_nothing_async() -> None:
+    raise AssertionError("it cannot be called")
 
 
 def yielding(conn: Connection) -> Iterator[None]:
@@ -173,6 +207,26 @@ def yielding(conn: Connection) -> Iterator[None]:
     [
         (1, "handler must be a function that takes a connection, not 1"),
         (yielding, "handler yielding has a yield, so a call would not run it: leave that out"),
+        (
+            lambda: None,
+            "handler <lambda> takes (), but is called with the connection alone",
+        ),
+        (
+            takes_two,
+            "handler takes_two takes (conn, text, mark=b'!'), but is called with the connection "
+            "alone",
+        ),
+        (
+            functools.partial(takes_two, text=b"x", mark=b"?", conn=None),
+            "handler takes_two takes (*, conn=None, text=b'x', mark=b'?'), but is called with the "
+            "connection alone",
+        ),
+        (Shop, "handler Shop takes (), but is called with the connection alone"),
+        (
+            takes_nothing_async,
+            "handler takes_nothing_async takes () -> 'None', but is called with the connection "
+            "alone",
+        ),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused_at_once(

@@ -81,6 +81,47 @@ def test_pairs_work_as_context_managers_alone() -> None:
 # -- messages
 
 
+def test_recv_takes_one_seqpacket_message_and_its_rest_the_next_time(sockets: Sockets) -> None:
+    sock, peer = sockets.socket_pair("seqpacket")
+    for message in (b"ab", b"", b"cdef", b"g", b"hi"):
+        sock.send(message)
+    peer.send(b"between")
+    peer.assert_received(b"abcdefghi")
+    assert [peer.recv(n) for n in (10, 3, 10, 10)] == [b"ab", b"cde", b"f", b"g"]
+    peer.expect(b"h")
+    for message in (b"jk", b"lmn", b"o"):
+        sock.send(message)
+    peer.assert_received(contains=b"o")
+    assert [peer.recv_fds(10, 1)[0], peer.recv_fds(10, 1)[0]] == [b"i", b"jk"]
+    assert peer.recv_exactly(4) == b"lmno"
+    assert sock.recv(100) == b"between"
+    sock.close()
+    assert peer.recv(10) == b""
+
+
+def test_recv_of_a_script_takes_one_seqpacket_message_too(sockets: Sockets) -> None:
+    server, gate = sockets.server(family="unix", type=socket.SOCK_SEQPACKET), sockets.gate()
+    server.script().hold(gate).recv(10, save="first").recv(10, save="second").close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(server.path)
+        for message in (b"ab", b"cd"):
+            client.send(message)
+        conn = server.accept()
+        conn.assert_received(b"abcd")
+        gate.release()
+        conn.wait_closed()
+    assert conn.saved == {"first": b"ab", "second": b"cd"}
+
+
+@pytest.mark.anyio
+async def test_recv_as_a_twin_takes_one_seqpacket_message_too(sockets: Sockets) -> None:
+    sock, peer = sockets.socket_pair("seqpacket")
+    for message in (b"ab", b"cd"):
+        sock.send(message)
+    peer.assert_received(b"abcd")
+    assert [await peer.aio.recv(10), await peer.aio.recv(10)] == [b"ab", b"cd"]
+
+
 def test_each_seqpacket_message_is_recorded_whole_up_to_the_end(sockets: Sockets) -> None:
     messages = [b"x", bytes(range(256)) * 400, b"yz", bytes(8192), bytes(8193)]
     with sockets.socket_pair("seqpacket") as pair:

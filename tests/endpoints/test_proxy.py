@@ -258,7 +258,8 @@ def test_a_connection_is_driven_by_the_proxy(line: Proxied) -> None:
         with pytest.raises(
             SocketsError,
             match=rf"^tcp_proxy {side} connection 0 is driven by the proxy, so the test cannot "
-            r"send\(\) on it; wait, assert and read the record, or use tcp_server",
+            r"send\(\) on it; wait, assert and read the record, or have a tcp_server as "
+            "the upstream, and use its connection$",
         ):
             conn.send(b"x")
         with pytest.raises(SocketsError, match="driven by the proxy"):

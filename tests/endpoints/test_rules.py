@@ -327,6 +327,20 @@ def test_a_frame_that_no_rule_answers_is_a_problem_at_once(start: Start) -> None
     assert event.note == f"MismatchError: {caught.value}"
 
 
+@pytest.mark.usefixtures("forgiven")
+def test_a_pattern_that_misses_the_separator_is_told_so(lines: StreamServer) -> None:
+    lines.on(re.compile(rb"GET \w"), b"1")
+    with plain_client(lines.address) as client:
+        client.sendall(b"GET a\r\n")
+        with pytest.raises(MismatchError) as caught:
+            lines.wait_connections(2)
+    assert str(caught.value) == (
+        r"server connection 0: no rule answers b'GET a\r\n'"
+        "\n  on(re.compile(b'GET \\\\w'), b'1') matches without the separator b'\\r\\n', "
+        "and has to match that too"
+    )
+
+
 def assert_refused_or_ended(address: Any, eof: bytes | None) -> None:
     """Require a reset, which may come while the client connects."""
     try:

@@ -136,7 +136,7 @@ STALLS: dict[str, tuple[Callable[[Script], Script], bytes, str]] = {
     "with a pattern": (
         lambda script: script.expect(re.compile(rb"\d+;"), until=b";").send(b"x"),
         b"12",
-        r"step 1 of 2: expected a match of b'\\d+;', got b'12'",
+        r"step 1 of 2: expected a full match of b'\\d+;', got b'12'",
     ),
 }
 
@@ -197,7 +197,7 @@ LEAVES: dict[str, tuple[Callable[[Script], Script], str]] = {
     "expect": (lambda script: script.expect(b"HELLO"), "expected b'HELLO', got b'HE'"),
     "expect a pattern": (
         lambda script: script.expect(re.compile(b"HELLO"), until=5),
-        "expected a match of b'HELLO', got b'HE'",
+        "expected a full match of b'HELLO', got b'HE'",
     ),
     "recv_exactly": (lambda script: script.recv_exactly(5), "expected 5 bytes, got b'HE'"),
     "recv_line": (lambda script: script.recv_line(), r"expected bytes up to b'\n', got b'HE'"),

@@ -303,8 +303,11 @@ def test_a_verb_of_the_test_on_a_scripted_connection_says_who_drives_it(
     with plain_client(server.address) as client:
         conn = server.accept()
         call = CONSUMING[verb][0] if verb in CONSUMING else DRIVING[verb]
-        with pytest.raises(SocketsError, match=r"^tcp_server connection 0 is driven by script 1, "):
+        with pytest.raises(
+            SocketsError, match=r"^tcp_server connection 0 is driven by script 1, .*$"
+        ) as caught:
             call(conn)
+        assert str(caught.value).endswith(", or make it a step of the script")
         client.sendall(b"never")
         conn.assert_received(b"never")
     conn.wait_eof()
@@ -325,6 +328,29 @@ def test_other_bytes_than_expected_reset_the_connection_at_once(server: TCPServe
     assert told(server) == [
         r"MismatchError: tcp_server connection 0, step 1 of 2: expected b'PING\r\n', got b'PIPE'"
         "\n  first difference at byte 2: expected 0x4e 'N', received 0x50 'P'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [
+        (b"GET /a .*", r"matches without the separator b'\r\n', and has to match that too"),
+        (b"GET", "matches the beginning only, 3 of 17 bytes"),
+        (b"PUT", None),
+    ],
+)
+def test_a_frame_that_a_pattern_does_not_match_is_told_without_what_follows(
+    server: TCPServer, source: bytes, near: str | None
+) -> None:
+    server.script().expect(re.compile(source), until=b"\r\n").send(b"ok")
+    with plain_client(server.address) as client:
+        client.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert told(server) == [
+        "MismatchError: tcp_server connection 0, step 1 of 2: "
+        rf"expected a full match of {source!r}, got b'GET /a HTTP/1.1\r\n'"
+        + (f"\n  the pattern {near}" if near else "")
     ]
 
 
@@ -374,6 +400,34 @@ def test_required_steps_left_over_at_the_end_are_a_problem(server: TCPServer) ->
             "MismatchError: tcp_server connection 0, step 3 of 5: expected b'c', got nothing; "
             "2 steps left when the test ended"
         ]
+
+
+LEFT: dict[str, tuple[Callable[[Script], Script], str | None]] = {
+    "expect_eof": (lambda script: script.expect_eof(), "expect_eof"),
+    "wait_eof": (lambda script: script.wait_eof(), "wait_eof"),
+    "recv_to_eof": (lambda script: script.recv_to_eof(), "recv_to_eof"),
+    "with our end behind it": (lambda script: script.expect_eof().close(), "expect_eof"),
+    "up to optional": (lambda script: script.expect_eof().optional().send(b"x"), "expect_eof"),
+    "a reset": (lambda script: script.expect_reset(), None),
+    "bytes behind it": (lambda script: script.wait_eof().send(b"x").close(), None),
+    "bytes": (lambda script: script.expect(b"x").expect_eof(), None),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_who_only_misses_the_clients_eof_is_told_when_a_fixture_closes_its_client(
+    server: TCPServer, left: str
+) -> None:
+    write, verb = LEFT[left]
+    write(server.script().expect(b"a"))
+    with plain_client(server.address) as client:
+        client.sendall(b"a")
+        (problem,) = told(server)
+    hint = (
+        "what is left is the client's EOF: one that a fixture closes is closed after this, so "
+        f"close it in the test, or put optional() before {verb}()"
+    )
+    assert problem.partition(" left when the test ended")[2] == (f"\n  {hint}" if verb else "")
 
 
 def test_a_script_that_nobody_connected_for_is_a_problem(server: TCPServer) -> None:

@@ -204,6 +204,30 @@ def test_a_path_has_no_port_and_a_port_no_path(sockets: Sockets) -> None:
         unix.url("http")
 
 
+@pytest.mark.parametrize("scheme", ["http", "H2", "git+ssh", "a.b-c", "oracle+cx_oracle"])
+def test_a_scheme_comes_before_the_address(sockets: Sockets, scheme: str) -> None:
+    server = sockets.tcp_server()
+    assert server.url(scheme) == f"{scheme}://127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind", "text"),
+    [
+        ("http://", ValueError, "scheme='http://' is no scheme, .*: write 'http'$"),
+        ("redis:", ValueError, "scheme='redis:' is no scheme, .*: write 'redis'$"),
+        ("http\n", ValueError, r"scheme='http\\n' is no scheme, .*: write 'http'$"),
+        ("", ValueError, "scheme='' is no scheme, .*: write 'http'$"),
+        ("2", ValueError, "scheme='2' is no scheme, .*: write 'http'$"),
+        (b"http", TypeError, "scheme must be a name such as 'http', not bytes b'http'$"),
+    ],
+)
+def test_what_is_no_scheme_is_refused(
+    sockets: Sockets, scheme: Any, kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        sockets.tcp_server().url(scheme)
+
+
 @pytest.mark.parametrize(("family", "host"), [("ipv4", "127.0.0.1"), ("ipv6", "[::1]")])
 def test_a_server_shows_what_it_is(sockets: Sockets, family: str, host: str) -> None:
     server = sockets.tcp_server(family=family)

@@ -74,7 +74,7 @@ def test_expect_fails_when_the_peer_ends_too_early(ends: Ends) -> None:
     ends.peer.shutdown(socket.SHUT_WR)
     with pytest.raises(MismatchError, match=r"(?s)received less.*byte 2: .*the peer sent EOF"):
         ends.conn.expect(b"HELO", timeout=FOREVER)
-    with pytest.raises(MismatchError, match=r"(?s)less than a match of b'HELO'.*peer sent EOF"):
+    with pytest.raises(MismatchError, match=r"(?s)less than a full match of b'HELO'.* sent EOF"):
         ends.conn.expect(re.compile(b"HELO"), until=4, timeout=FOREVER)
     ends.conn.expect(b"HE")
 
@@ -93,6 +93,22 @@ def test_expect_gives_the_match_of_a_whole_frame(ends: Ends) -> None:
     with pytest.raises(MismatchError, match=r"expected  a full match of b'Host'\n  received  b'Ho"):
         ends.conn.expect(re.compile(rb"Host"), until=b"\r\n")
     ends.conn.expect(b"Host: x\r\n\r\n")
+
+
+def test_a_pattern_that_nearly_matches_is_told_with_what_it_misses(ends: Ends) -> None:
+    ends.peer.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+    for source, miss in {
+        b"GET /a .*": r"without the separator b'\r\n', and has to match that too",
+        b"GET": "the beginning only, 3 of 17 bytes",
+    }.items():
+        with pytest.raises(MismatchError) as caught:
+            ends.conn.expect(re.compile(source), until=b"\r\n")
+        assert str(caught.value) == (
+            f"{ends.conn._label} received something else\n"
+            f"  expected  a full match of {source!r}\n"
+            "  received  b'GET /a HTTP/1.1\\r\\n'\n"
+            f"  the pattern matches {miss}"
+        )
 
 
 def test_expect_eof_fails_on_unread_bytes_and_names_them(ends: Ends) -> None:

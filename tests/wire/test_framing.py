@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from pytest_sockets._wire.framing import (
     count_of,
     framing_of,
     positive,
+    show_misfit,
 )
 from resp import resp
 from wire_samples import STEADY, CountingLog, cut_at, log_of
@@ -318,6 +320,33 @@ def test_up_to_takes_what_is_there_and_never_more(n: int, pieces: list[bytes]) -
 )
 def test_a_frame_names_what_is_waited_for(frame: Frame, wanted: str) -> None:
     assert frame.wanted == wanted
+
+
+@pytest.mark.parametrize(
+    ("source", "frame", "data", "near"),
+    [
+        (b"A .*", Until(b"\r\n"), b"A b\r\n", "matches without the separator b'\\r\\n'"),
+        (b"A b$", Until(b"\n"), b"A b\n", "matches without the separator b'\\n'"),
+        (b"a.*", Prefixed("B"), b"\2ab", "matches without the length in front, b'\\x02'"),
+        (b"A", Until(b"\r\n"), b"A b\r\n", "matches the beginning only, 1 of 5 bytes"),
+        (b"A .*", None, b"A b\nc", "matches the beginning only, 3 of 5 bytes"),
+        (b"a", Exactly(2), b"ab", "matches the beginning only, 1 of 2 bytes"),
+        (b"b", Exactly(2), b"ab", None),
+        (b"b*c", Exactly(2), b"ab", None),
+        (b"a?b?", Exactly(3), b"xab", None),
+    ],
+)
+def test_a_pattern_that_nearly_matches_is_shown_with_what_it_misses(
+    source: bytes, frame: Frame | None, data: bytes, near: str | None
+) -> None:
+    first, second, *rest = show_misfit(re.compile(source), data, frame).splitlines()
+    assert [first, second] == [f"  expected  a full match of {source!r}", f"  received  {data!r}"]
+    more = ", and has to match that too" if near and "without" in near else ""
+    assert rest == ([f"  the pattern {near}{more}"] if near else [])
+
+
+def test_what_is_no_pattern_is_shown_beside_what_came() -> None:
+    assert show_misfit(3, b"a") == "  expected  3\n  received  b'a'"
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_a_frame_must_match_as_a_whole(expected: Any, data: bytes, fits: bool) -
     ("expected", "text"),
     [
         (b"a\n", r"b'a\n'"),
-        (re.compile(rb"\d"), r"a match of b'\\d'"),
+        (re.compile(rb"\d"), r"a full match of b'\\d'"),
         (EndsWith(b"b"), "EndsWith(b'b')"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_sockets import Datagram, Event, PeerCredentials
-from pytest_sockets._wire.record import Record, ends, merged
+from pytest_sockets._wire.record import Packets, Record, ends, merged
 from pytest_sockets._wire.spool import Spool
 from wire_samples import BULK, CHUNKS, LIMITS, STEADY, record_of
 
@@ -30,6 +30,21 @@ STREAM_STEPS = st.lists(STEPS, max_size=25)
 DATAGRAM_STEPS = st.lists(
     st.tuples(st.sampled_from(["received", "sent"]), CHUNKS | st.just(b""), PEERS), max_size=25
 )
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=4))), st.data())
+def test_a_packet_ends_where_its_chunk_does(chunks: list[tuple[bool, bytes]], data: Any) -> None:
+    record = Record("pair", 0, Spool(1 << 20))
+    packets = Packets(record)
+    offset = 0
+    for time, (is_sent, content) in enumerate(chunks):
+        (record.add_sent if is_sent else record.add_received)(time, content)
+        ends = list(accumulate(len(chunk) for sent, chunk in chunks[: time + 1] if not sent))
+        while offset < record.received.size and data.draw(st.booleans()):
+            assert packets.end_of(offset) == next(end for end in ends if end > offset)
+            offset += data.draw(st.integers(1, 3))
+
+
 START = 10**15
 """Nanoseconds: a machine that has been up for eleven days."""
 

@@ -193,11 +193,45 @@ def test_a_misfit_lists_the_rules_and_which_are_used_up() -> None:
     )
 
 
+def test_a_misfit_names_the_patterns_that_only_miss_the_separator() -> None:
+    rules = lines(
+        (re.compile(rb"GET"), b"the beginning only"),
+        (re.compile(rb"GET a"), b"used up", 1),
+        (re.compile(rb"GET a"), b"1"),
+        (re.compile(rb"GET .+"), b"2"),
+    )
+    rules.never_fired[1].fire(None)
+    misses = r" matches without the separator b'\r\n', and has to match that too"
+    assert rules.misfit(b"GET a\r\n").splitlines()[1:] == [
+        "  on(re.compile(b'GET'), b'the beginning only')",
+        "  on(re.compile(b'GET a'), b'used up', times=1), used up",
+        "  on(re.compile(b'GET a'), b'1')" + misses,
+        "  on(re.compile(b'GET .+'), b'2')" + misses,
+    ]
+    assert misses not in rules.misfit(b"PUT a\r\n")
+
+
+def test_a_misfit_names_a_pattern_that_only_misses_the_length() -> None:
+    rules = Rules(framing_of("B"))
+    rules.add(b"\1a", b"1")
+    rules.add(re.compile(b"a+"), b"2")
+    assert rules.misfit(b"\2aa").splitlines()[-1] == (
+        "  on(re.compile(b'a+'), b'2') matches without the length in front, b'\\x02', "
+        "and has to match that too"
+    )
+
+
 def test_a_misfit_does_not_list_rules_without_end() -> None:
     rules = lines(*((b"%d\r\n" % number, None) for number in range(SHOWN + 2)))
     shown = rules.misfit(b"x").splitlines()
     assert len(shown) == SHOWN + 2
     assert shown[-1] == "  … and 2 more rules"
+    for source in (rb"GET .+", rb"GET .*"):
+        rules.add(re.compile(source), b"1")
+    assert rules.misfit(b"GET a\r\n").splitlines()[-1] == (
+        "  … and 4 more rules, of which on(re.compile(b'GET .+'), b'1') matches without the "
+        r"separator b'\r\n', and has to match that too"
+    )
 
 
 # -- what is refused

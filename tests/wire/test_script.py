@@ -79,6 +79,25 @@ def test_all_steps_are_required_but_those_after_optional() -> None:
     assert [plan.is_required(n) for n in range(4)] == [True, True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("verbs", "position", "needs"),
+    [
+        (("expect", "expect_eof"), 1, True),
+        (("expect", "expect_eof"), 0, False),
+        (("wait_eof", "send_eof", "close"), 0, True),
+        (("recv_to_eof", "send"), 0, False),
+        (("expect_eof", "hold"), 0, False),
+        (("expect_reset",), 0, False),
+        (("close",), 0, False),
+        (("expect_eof",), 1, False),
+    ],
+)
+def test_a_plan_knows_whether_it_only_needs_the_peers_eof(
+    verbs: tuple[str, ...], position: int, needs: bool
+) -> None:
+    assert plan_of(*verbs).needs_only_eof(position) is needs
+
+
 def test_optional_is_said_once() -> None:
     plan = plan_of("expect")
     plan.make_optional()
@@ -97,6 +116,26 @@ def test_a_name_is_saved_once() -> None:
     with pytest.raises(ValueError, match=r"^save='' is no name"):
         plan.add(Step("recv", "receive", (3,), save=""))
     assert len(plan.steps) == 2
+
+
+class Watched(Step):
+    """A step that counts how often it is looked at."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> object:
+        Watched.looks += 1
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("kind", ["send", "receive", "end"])
+def test_a_long_plan_does_not_look_at_all_of_its_steps_for_each(kind: Kind) -> None:
+    Watched.looks = 0
+    plan = Plan()
+    verb = {"send": "send", "receive": "recv", "end": "send_eof"}[kind]
+    for number in range(1000):
+        plan.add(Watched(verb, kind, save=f"name {number}"))
+    assert Watched.looks < 100 * 1000
 
 
 class Named:
