@@ -36,6 +36,12 @@ def test_datagrams_stay_small(udp_peer):
     udp_peer.assert_datagrams(2, max_size=512)
 
 
+def test_a_burst_is_recorded_whole(udp_peer):
+    log_to(udp_peer.address, *["x" * 1000] * 150)
+
+    udp_peer.assert_datagrams(150)
+
+
 def test_the_client_gets_its_answer(udp_echo_server):
     assert ask(udp_echo_server.address, b"ping") == b"ping"
 

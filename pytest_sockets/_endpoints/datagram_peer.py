@@ -118,7 +118,9 @@ class DatagramPeer(Placed, DatagramEndpoint):
 class UDPPeer(DatagramPeer):
     """A UDP socket on loopback that records, and sends what it is told.
 
-    The arguments are as for `StreamServer`, without `"dual"`.
+    Datagrams that come faster than they are read, and that the kernel drops for it, are a problem
+    of the peer: its record is not complete. The arguments are as for `StreamServer`, without
+    `"dual"`.
     """
 
     kind = "udp_peer"

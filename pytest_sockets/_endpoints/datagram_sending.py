@@ -12,11 +12,13 @@ from pytest_sockets._endpoints.endpoint import Settings
 from pytest_sockets._endpoints.faces import verb
 from pytest_sockets._endpoints.passing import as_descriptors
 from pytest_sockets._endpoints.place import Place
+from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.datagrams import DatagramSocket
 from pytest_sockets._engine.descriptors import Descriptors
+from pytest_sockets._engine.losses import Loss
 from pytest_sockets._engine.stream import Stream
 from pytest_sockets._engine.waiting import Signal, Steps
-from pytest_sockets._wire.errors import PeerGoneError, SocketsError, UnsupportedError
+from pytest_sockets._wire.errors import EndpointError, PeerGoneError, SocketsError, UnsupportedError
 from pytest_sockets._wire.events import Address
 from pytest_sockets._wire.matching import as_bytes
 from pytest_sockets._wire.rendering import count, show_address
@@ -34,6 +36,7 @@ class DatagramSending(FaultyDatagrams):
         self._place_ = place
         self._consumed: int = 0
         self._arrived = Signal()  # level: datagrams
+        self._has_lost = False
         self._last_source: Address | None = None
         self._heard_by: dict[Address, DatagramSocket] = {}
         self._datagrams = self._new_record(None)
@@ -109,9 +112,11 @@ class DatagramSending(FaultyDatagrams):
             raise type(error)(error.errno, f"{error.strerror}{where}") from None
 
     def _new_part(self, sock: _socket.socket) -> DatagramSocket:
-        return DatagramSocket(
+        part = DatagramSocket(
             self, self._engine, sock, self._datagrams, self._arrived, self._on_datagram
         )
+        part.on_lost = self._on_lost
+        return part
 
     def _descriptors(self, name: str) -> Descriptors:
         descriptors = self._sockets[0].descriptors if self._sockets else None
@@ -131,6 +136,28 @@ class DatagramSending(FaultyDatagrams):
         self._last_source = source
         if source is not None and len(self._sockets) > 1:
             self._heard_by[source] = part
+
+    def _on_lost(self, part: DatagramSocket, loss: Loss) -> None:
+        """Make a problem of what the record lacks: no claim about it could be trusted.
+
+        A sender that goes on has more lost at each look: that is noted.
+        """
+        lost = count(loss.number, "datagram")
+        if part.label:
+            lost += f" {part.label}"
+        if self._has_lost:
+            self._datagrams.mark(CLOCK.stamp(), "note", note=f"lost unread: {lost} more")
+            return
+        self._has_lost = True
+        msg = f"{self.name} has lost {lost} that its record lacks now: {loss.why}"
+        self._add_problem(EndpointError(msg))
+
+    def _settle(self) -> Steps[None]:
+        yield from super()._settle()
+        # What was dropped for another reason than a full buffer may have left nothing to read.
+        with self._lock:
+            for part in self._sockets:
+                part.look_for_losses()
 
     def _part_for(self, target: Address | None) -> DatagramSocket:
         """Return the socket to send from; a host's name can give an endpoint several.

@@ -22,6 +22,7 @@ from pytest_sockets._engine.binding import (
     new_socket,
     refuse,
     resolve_port,
+    take_urgent,
 )
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.connecting import Connector
@@ -215,6 +216,7 @@ def _tcp_pair() -> tuple[_socket.socket, PlainSocket, Address | None]:
     theirs = PlainSocket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.bind((LOOPBACK[socket.AF_INET], 0))
+        take_urgent(listener)  # for our end
         listener.listen(8)
         _socket.socket.connect(theirs, listener.getsockname())
         listener.setblocking(True)

@@ -55,7 +55,7 @@ class StreamView:
 
     @property
     def received(self) -> bytes:
-        """All bytes received so far, consumed or not."""
+        """All bytes received so far, consumed or not; urgent ones (MSG_OOB) are among them."""
         __tracebackhide__ = True
         self._endpoint._sync()
         with self._endpoint._lock:

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import Any, cast
 
 from pytest_sockets._engine.credentials import ask_for_credentials
@@ -95,6 +96,16 @@ def accept_from(listener: _socket.socket) -> tuple[_socket.socket, Any]:
     """Accept one connection without the Python class, which pytest-socket makes raise."""
     fd, address = cast("Any", listener)._accept()
     return _socket.socket(listener.family, listener.type, listener.proto, fd), address
+
+
+def take_urgent(sock: _socket.socket) -> None:
+    """Have urgent bytes (send(2): MSG_OOB) stand among the others, where they were sent.
+
+    Else no plain read has them: the kernel keeps the last one aside, and forgets those before it
+    (tcp(7)). What a TCP listener accepts inherits this; AF_UNIX does not inherit.
+    """
+    with suppress(OSError):  # of a family that does not know the option, and so has no such bytes
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
 def message_size(sock: _socket.socket) -> int:

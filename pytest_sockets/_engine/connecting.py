@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_sockets._engine.binding import LOOPBACK, new_socket, plain
+from pytest_sockets._engine.binding import LOOPBACK, new_socket, plain, take_urgent
 from pytest_sockets._engine.clock import Deadline, Pauses
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.listener import ACCEPTING, limit
@@ -56,6 +56,7 @@ class Connector:
                 refusal = error
                 continue
             try:
+                take_urgent(sock)
                 if self._is_limited:
                     limit(sock)
                 yield from self._reach(sock, family, target, deadline)

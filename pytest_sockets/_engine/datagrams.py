@@ -14,6 +14,7 @@ from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._engine.datagram_faults import DatagramFaults
 from pytest_sockets._engine.descriptors import Descriptors
 from pytest_sockets._engine.engine import Engine
+from pytest_sockets._engine.losses import MOST, Loss, Losses, make_room
 from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.waiting import Signal
 from pytest_sockets._wire.events import Address
@@ -25,14 +26,14 @@ LARGEST_UDP = 64 * 1024
 size of each datagram is asked for."""
 TURN = 256
 """Datagrams taken before other sockets are served."""
-LAST_TURN = 4096
-"""Datagrams taken at the end: a receive buffer holds some hundreds, and a sender may never stop."""
+LAST_TURN = MOST
+"""Datagrams taken at the end: all that can wait, and no more, as a sender may never stop."""
 
 
 class DatagramSocket:
     """A bound, non-blocking datagram socket. Methods may be called from any thread."""
 
-    turns = 10
+    turns = 10  # AF_UNIX keeps few, and lets the sender wait (unix(7): max_dgram_qlen)
 
     def __init__(
         self,
@@ -55,13 +56,19 @@ class DatagramSocket:
         """What the record says beside each datagram."""
         self.on_refused: Callable[[DatagramSocket, OSError], None] | None = None
         """Told, on a connected socket, what became of an earlier datagram."""
+        self.on_lost: Callable[[DatagramSocket, Loss], None] | None = None
+        """Told of datagrams for here that are not in the record; of UDP only."""
         self._arrived = arrived  # level: datagrams of all sockets of the endpoint
         self._owner = owner
         self._engine = engine
         self._socket: _socket.socket | None = sock
         self._is_udp = sock.family in LOOPBACK
+        self._losses = Losses()
         self._on_datagram = on_datagram
         self._name: Any = None  # while it refuses: where it was bound, in the kernel's form
+        if self._is_udp:
+            make_room(sock)
+            self.turns = MOST // TURN  # all that can wait
 
     @property
     def is_open(self) -> bool:
@@ -77,6 +84,15 @@ class DatagramSocket:
         """Take what is there."""
         with self._owner._lock:
             self._receive(TURN)
+            # Behind the reading: what came last before a loss is in the record then.
+            self.look_for_losses()
+
+    def look_for_losses(self) -> None:
+        """Tell what the kernel has dropped since the last look. With the lock held."""
+        if self._is_udp and self._socket is not None and self.on_lost is not None:
+            loss = self._losses.look(self._socket)
+            if loss is not None:
+                self.on_lost(self, loss)
 
     def on_failure(self, error: Exception) -> None:
         """Stop on an error of our own and make it a problem."""
@@ -172,7 +188,9 @@ class DatagramSocket:
         except BaseException:
             sock.close()
             raise
-        self._socket, self._name = sock, None
+        make_room(sock)
+        self.look_for_losses()
+        self._socket, self._name, self._losses = sock, None, Losses()
         self._engine.selector.add(sock.fileno(), self)
         self._engine.selector.remove(old.fileno())
         old.close()
@@ -184,6 +202,7 @@ class DatagramSocket:
             if self._socket is not None:
                 self._on_datagram = None
                 self._receive(LAST_TURN)
+                self.look_for_losses()
                 self._release()
             if self.descriptors is not None:
                 self.descriptors.close()

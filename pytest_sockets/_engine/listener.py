@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pytest_sockets._engine.binding import BACKLOG, accept_from, refuse
+from pytest_sockets._engine.binding import BACKLOG, accept_from, refuse, take_urgent
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Owner
 from pytest_sockets._engine.peer import is_tcp
@@ -75,6 +75,7 @@ class Listener:
             return
         if self._was_down:  # for the connections that it has: they are on this port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        take_urgent(sock)
         try:
             sock.listen(BACKLOG)
         except OSError as error:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from pytest_sockets._engine.binding import take_urgent
 from pytest_sockets._engine.clock import Deadline
 from pytest_sockets._engine.credentials import credentials_of
 from pytest_sockets._engine.descriptors import Descriptors
@@ -86,6 +87,8 @@ class StreamBase:
         self._delays_acks = HAS_QUICKACK and is_tcp(sock)
         self._is_plain = not self.has_messages and self.descriptors is None
         self._interest = 0
+        if self.descriptors is not None:  # others have it since before they were connected
+            take_urgent(sock)
 
     @property
     def is_open(self) -> bool:

@@ -27,7 +27,7 @@ class UnsupportedError(SocketsError):
 
 
 class EndpointError(SocketsError):
-    """Our side failed: an error inside an endpoint, with the original as the cause."""
+    """Our side failed: an error inside an endpoint, with the original as the cause, or a loss."""
 
 
 class WaitTimeout(AssertionError):

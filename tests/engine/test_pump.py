@@ -14,6 +14,7 @@ from pytest_sockets import (
     ChargenServer,
     DiscardServer,
     EchoServer,
+    EndpointError,
     Settings,
     Sockets,
     StreamServer,
@@ -230,10 +231,11 @@ def test_a_server_ends_although_a_peer_keeps_sending(kind: type[StreamServer]) -
     assert len(conn.received) >= 1000
 
 
-def test_a_datagram_socket_ends_although_a_peer_keeps_sending() -> None:
+def test_a_datagram_socket_ends_although_a_peer_keeps_sending(untold: None) -> None:
     peer = UDPPeer(settings=PATIENT)
     with endless(FLOOD, peer.port), endless(FLOOD, peer.port):
-        peer.wait_datagrams(2)
+        with contextlib.suppress(EndpointError):  # of two floods some may be lost
+            peer.wait_datagrams(2)
         peer.close()
     assert peer.received.count(b"first") >= 1
 
