@@ -75,7 +75,7 @@ class StreamBase:
         self._queued = 0
         self._inserted = 0  # bytes at the queue's front that faults have put in
         self._inserted_taken = 0  # such bytes that the kernel has taken
-        self._inserted_here = 0  # entries at the queue's front put in since it last took any
+        self.ahead = 0  # those of them that the next bytes put in go behind
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
         self._was_seen = False  # the peer's socket

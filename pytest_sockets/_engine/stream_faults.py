@@ -251,10 +251,14 @@ class StreamFaults:
         return what in log.read(max(0, start - len(what) + 1))
 
     def _act_where(self, is_due: Callable[[Moment | None, int], bool]) -> None:
+        stream = self._stream
         due = [entry for entry in self._waiting if is_due(entry[0].moment, entry[1])]
+        behind = stream.queued - stream.ahead
         for entry in due:
             if entry in self._waiting:  # one before it may have ended the stream
                 self._waiting.remove(entry)
+                # Of what those before it have put in a part may be on its way.
+                stream.ahead = max(0, stream.queued - behind)
                 self._act(entry[0])
 
     def _act(self, cause: Cause) -> None:
