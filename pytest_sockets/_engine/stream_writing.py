@@ -57,7 +57,7 @@ class StreamWriting(StreamReading):
         others = len(self._queue) - place
         self._queue.insert(place, data)
         self._queued += len(data)
-        self._inserted += len(data)
+        self.inserted += len(data)
         self.ahead += len(data)
         if self.descriptors is not None:
             self.descriptors.shift(len(data))
@@ -70,7 +70,7 @@ class StreamWriting(StreamReading):
         if self.faults is not None and self._queued:
             self.faults.on_lost(self._queued)
         self._queue.clear()
-        self._queued = self._inserted = self.ahead = 0
+        self._queued = self.inserted = self.ahead = 0
         self._closing = None
         if self.descriptors is not None:
             self.descriptors.close_leaving()
@@ -115,7 +115,7 @@ class StreamWriting(StreamReading):
                 if error.errno in NOT_BROKEN:
                     lost = len(self._queue.popleft())
                     self._queued -= lost
-                    self._inserted -= min(lost, self._inserted)
+                    self.inserted -= min(lost, self.inserted)
                     self.ahead = max(0, self.ahead - lost)
                     if self.faults is not None:
                         self.faults.on_lost(lost)
@@ -130,8 +130,8 @@ class StreamWriting(StreamReading):
                 # A view keeps what is left without copying it at every turn.
                 self._queue[0] = memoryview(front)[taken:]
             self._queued -= taken
-            inserted = min(taken, self._inserted)
-            self._inserted -= inserted
+            inserted = min(taken, self.inserted)
+            self.inserted -= inserted
             self._inserted_taken += inserted
             self.ahead = 0
             self.record.add_sent(time, bytes(data[:taken]))
