@@ -73,9 +73,9 @@ class StreamBase:
         self._timer: Timer | None = None
         self._queue: deque[bytes | memoryview] = deque()
         self._queued = 0
-        self._inserted = 0  # bytes at the queue's front that faults have put in
+        self.inserted = 0  # bytes at the queue's front that faults have put in
         self._inserted_taken = 0  # such bytes that the kernel has taken
-        self._inserted_here = 0  # entries at the queue's front put in since it last took any
+        self.ahead = 0  # those of them that what is put in next goes behind
         self._closing: Callable[[], None] | None = None
         self._eof_sent = False
         self._was_seen = False  # the peer's socket
@@ -123,7 +123,7 @@ class StreamBase:
     @property
     def own_queued(self) -> int:
         """Bytes that wait for the peer to make room, without those that faults have put in."""
-        return self._queued - self._inserted
+        return self._queued - self.inserted
 
     @property
     def own_taken(self) -> int:

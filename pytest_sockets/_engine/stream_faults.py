@@ -109,6 +109,8 @@ class StreamFaults:
                 or (isinstance(moment, AtEOF) and self._stream.peer_ended is not None)
             )
         if at_once:
+            if not isinstance(moment, AfterSent):
+                self._stream.ahead = self._stream.inserted
             self._act(cause)
         elif not passed:
             self._waiting.append((cause, received))
@@ -216,7 +218,7 @@ class StreamFaults:
             # Of a moment before these bytes the faults are acting just now, one after the other.
             return isinstance(moment, AfterSent) and taken - size < moment.n <= taken
 
-        self._act_where(is_due)
+        self._act_where(is_due, within=True)
 
     def on_received(self) -> None:
         """Act on bytes that have come."""
@@ -250,11 +252,18 @@ class StreamFaults:
             return log.read(max(0, log.size - len(what))) == what
         return what in log.read(max(0, start - len(what) + 1))
 
-    def _act_where(self, is_due: Callable[[Moment | None, int], bool]) -> None:
+    def _act_where(
+        self, is_due: Callable[[Moment | None, int], bool], *, within: bool = False
+    ) -> None:
+        """Have faults act whose moment has come, which may lie within what another has put in."""
+        stream = self._stream
         due = [entry for entry in self._waiting if is_due(entry[0].moment, entry[1])]
+        behind = stream.queued - (stream.ahead if within else stream.inserted)
         for entry in due:
             if entry in self._waiting:  # one before it may have ended the stream
                 self._waiting.remove(entry)
+                # Of what those before it have put in a part may have to wait.
+                stream.ahead = max(0, stream.queued - behind)
                 self._act(entry[0])
 
     def _act(self, cause: Cause) -> None:

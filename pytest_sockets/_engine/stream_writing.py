@@ -50,12 +50,15 @@ class StreamWriting(StreamReading):
         """Send bytes before all that has not gone out yet, EOF included."""
         if self._socket is None or self._eof_sent:
             return
-        ahead = self._inserted_here  # what was inserted here before goes first
-        others = len(self._queue) - ahead
-        self._queue.insert(ahead, data)
+        place, ahead = 0, self.ahead
+        while ahead > 0:
+            ahead -= len(self._queue[place])
+            place += 1
+        others = len(self._queue) - place
+        self._queue.insert(place, data)
         self._queued += len(data)
-        self._inserted += len(data)
-        self._inserted_here += 1
+        self.inserted += len(data)
+        self.ahead += len(data)
         if self.descriptors is not None:
             self.descriptors.shift(len(data))
         assert self.faults is not None, "a fault inserts"
@@ -67,7 +70,7 @@ class StreamWriting(StreamReading):
         if self.faults is not None and self._queued:
             self.faults.on_lost(self._queued)
         self._queue.clear()
-        self._queued = self._inserted = self._inserted_here = 0
+        self._queued = self.inserted = self.ahead = 0
         self._closing = None
         if self.descriptors is not None:
             self.descriptors.close_leaving()
@@ -112,8 +115,8 @@ class StreamWriting(StreamReading):
                 if error.errno in NOT_BROKEN:
                     lost = len(self._queue.popleft())
                     self._queued -= lost
-                    self._inserted -= min(lost, self._inserted)
-                    self._inserted_here = max(0, self._inserted_here - 1)
+                    self.inserted -= min(lost, self.inserted)
+                    self.ahead = max(0, self.ahead - lost)
                     if self.faults is not None:
                         self.faults.on_lost(lost)
                     if descriptors is not None:
@@ -127,10 +130,10 @@ class StreamWriting(StreamReading):
                 # A view keeps what is left without copying it at every turn.
                 self._queue[0] = memoryview(front)[taken:]
             self._queued -= taken
-            inserted = min(taken, self._inserted)
-            self._inserted -= inserted
+            inserted = min(taken, self.inserted)
+            self.inserted -= inserted
             self._inserted_taken += inserted
-            self._inserted_here = 0
+            self.ahead = 0
             self.record.add_sent(time, bytes(data[:taken]))
             if descriptors is not None and descriptors.gone:
                 self.record.annotate(f"with {count(descriptors.gone, 'descriptor')}")

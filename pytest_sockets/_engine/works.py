@@ -202,6 +202,9 @@ class Corrupted(Work):
     def __init__(self, stream: Stream, effect: Corrupt, draw: random.Random) -> None:
         super().__init__(stream)
         self._left = effect.size
+        # What faults before it have put in at this place goes out as it is, also when it has to
+        # wait for another one.
+        self._skip = stream.ahead
         self._draw = draw
         # By place: the kernel may take fewer bytes than it was given, and be given them again.
         self._masks: deque[int] = deque()
@@ -210,18 +213,27 @@ class Corrupted(Work):
         return min(most, CHANGED) if self._left else most
 
     def change(self, data: bytes | memoryview) -> bytes | memoryview:
-        size = min(len(data), self._left)
-        if not size:
+        size = min(len(data) - self._skip, self._left)
+        if size <= 0:
             return data
         while len(self._masks) < size:
             self._masks.append(self._draw.randrange(1, 256))
         changed = bytearray(data)
-        for at, mask in zip(range(size), self._masks, strict=False):
+        for at, mask in zip(range(self._skip, self._skip + size), self._masks, strict=False):
             changed[at] ^= mask
         return bytes(changed)
 
+    def on_queued(self, size: int, *, in_front: bool = False) -> None:
+        if in_front and self._stream.ahead - size < self._skip:
+            self._skip += size
+
+    def on_lost(self, size: int) -> None:
+        self._skip = max(0, self._skip - size)
+
     def on_taken(self, size: int) -> None:
-        size = min(size, self._left)
+        skipped = min(size, self._skip)
+        self._skip -= skipped
+        size = min(size - skipped, self._left)
         self._left -= size
         for _ in range(size):
             self._masks.popleft()

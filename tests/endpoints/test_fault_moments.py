@@ -279,6 +279,39 @@ def test_what_is_put_in_is_whole_before_the_next_of_its_moment(server: TCPServer
         assert read_to_eof(client) == b"helloa-bc! world"
 
 
+@pytest.mark.parametrize("holder", [Slice(), Stall()], ids=repr)
+def test_what_is_put_in_is_whole_before_the_next_though_something_holds_it(
+    server: TCPServer, holder: Effect
+) -> None:
+    server.fault(Inject(b"abc"))
+    held = server.fault(holder, at=AfterSent(1))
+    server.fault(Inject(b"-"), at=AfterSent(2))
+    server.fault(Inject(b"!"))
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        assert conn.sent == b"a", "nobody has read it yet"
+        if isinstance(holder, Stall):
+            held.lift()
+        with Background(1) as pool:
+            pool.submit(conn.close)
+            assert read_to_eof(client) == b"ab-c!"
+
+
+def test_what_is_put_in_before_a_write_does_not_cut_what_was_put_in_at_the_beginning(
+    server: TCPServer,
+) -> None:
+    server.fault(Inject(b"abc"))
+    stall = server.fault(Stall(), at=AfterSent(1))
+    server.fault(Inject(b"!"), at=BeforeSend())
+    with plain_client(server.address) as client:
+        conn = server.accept()
+        conn.send(GREETING)
+        server.fault(Inject(b"?"))
+        assert conn.sent == b"a"
+        stall.lift()
+        assert read_exactly(client, 5 + len(GREETING)) == b"abc!?" + GREETING
+
+
 def test_bytes_that_come_behind_a_look_are_looked_at_too(
     server: TCPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,20 +84,25 @@ class Model:
         )
 
 
+@pytest.mark.parametrize("reads", ["at once", "late"])
 @pytest.mark.parametrize("family", ["ipv4", "unix"])
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(plan=PLANS, writes=WRITES)
 def test_what_arrives_is_what_the_model_says(
-    family: str, plan: Plan, writes: Sequence[bytes]
+    family: str, reads: str, plan: Plan, writes: Sequence[bytes]
 ) -> None:
     with Sockets(Settings(timeout=PATIENCE)) as sockets, Background(1) as pool:
         server = sockets.stream_server(family=family)
         faults = [server.fault(effect, at=at, must_hit=False) for effect, at in plan]
         with plain_client(server.address) as client:
-            reading = pool.submit(read_to_eof, client)
+            begun = threading.Event()
+            if reads == "at once":
+                begun.set()
+            reading = pool.submit(lambda: begun.wait() and read_to_eof(client))
             conn = server.accept()
             for data in writes:
                 conn.send(data)
+            begun.set()
             conn.close()
             data = reading.result()
             model = Model(plan, writes)
