@@ -20,7 +20,7 @@ from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.listener import Listener
 from pytest_sockets._engine.selector import EpollSelector
 from pytest_sockets.faults import Unreachable
-from stream_ends import PATIENCE, abort, plain_client
+from stream_ends import PATIENCE, abort, plain_client, read_to_eof
 
 PATIENT = Settings(timeout=PATIENCE)
 GONE = "nothing"
@@ -99,8 +99,15 @@ def test_a_listener_leaves_first(sockets: Sockets, left: list[str], place: str, 
 
 # -- streams
 
+
+def both(conn: Connection) -> None:
+    """Wait until both sides have ended, and the I/O thread is through with it."""
+    conn.wait_eof()
+    assert conn.peer_ended == "eof"
+
+
 STREAM_ENDS: dict[str, Callable[[Connection, socket.socket], object]] = {
-    "close": lambda conn, client: (client.close(), conn.close(), conn.wait_closed()),
+    "close": lambda conn, client: (conn.close(), read_to_eof(client), client.close(), both(conn)),
     "reset": lambda conn, client: conn.reset(),
     "reset by the peer": lambda conn, client: (abort(client), conn.wait_closed()),
     "error": lambda conn, client: conn._stream.on_failure(NOT_TODAY),
