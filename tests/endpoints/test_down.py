@@ -31,7 +31,7 @@ from pytest_sockets import (
     UnixServer,
     UnsupportedError,
 )
-from pytest_sockets._engine import listener, rebinding
+from pytest_sockets._engine import rebinding
 from stream_ends import OWN_HOST, PATIENCE, family_of, plain_client, read_to_eof
 from threads import eager_threads
 
@@ -404,19 +404,6 @@ def test_a_port_that_is_lost_is_a_problem(
     assert descriptors() == before - 1
     with pytest.raises(EndpointError, match=r"tcp_server failed on its own side: .* Invalid arg"):
         server.up()
-
-
-def test_nobody_forks_while_the_address_changes_hands() -> None:
-    with TCPServer(settings=PATIENT) as server:
-        held: list[bool] = []
-
-        def look(sock: Any, leave: Callable[[], None]) -> Any:
-            held.append(listener.ACCEPTING._is_owned())  # type: ignore[attr-defined]  # CPython's own
-            return rebinding.rebind_inet(sock, leave)
-
-        server._place_.rebind = look
-        server.down()
-        assert held == [True]
 
 
 def test_ipv6_heirs_have_the_options_of_their_listener() -> None:

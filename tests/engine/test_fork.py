@@ -381,3 +381,117 @@ def test_a_connection_accepted_at_that_moment_is_not_kept_open() -> None:
         kept = in_child(open_files)
         assert len(server.connections) == 1
     assert taken[0] not in kept
+
+
+# -- a fork while a thread has a socket that nobody else knows yet
+
+HOLDING = """
+    import os, socket, threading
+
+    told, files = [], []
+    inside, may_go_on = threading.Event(), threading.Event()
+
+    def tell(what):
+        told.append(what)
+        may_go_on.set()
+
+    class Lock(threading._RLock):  # Python's own, which can be inherited from
+        def acquire(self, blocking=True, timeout=-1):
+            if super().acquire(blocking=False):
+                return True
+            if inside.is_set() and threading.current_thread() is threading.main_thread():
+                tell("the fork waits")
+            return super().acquire(blocking, timeout)
+
+        __enter__ = acquire
+
+    # The newest of these hooks is called first, so this one after all that holds a fork up.
+    os.register_at_fork(before=lambda: tell("the fork begins"))
+    plain, threading.RLock = threading.RLock, Lock
+    from pytest_sockets._engine import connecting, listener, rebinding
+    threading.RLock = plain
+    from pytest_sockets import Settings, Sockets
+
+    def hold(module, name):
+        # The next call has made its socket, and returns it when the fork waits or has begun.
+        def held(*arguments):
+            setattr(module, name, real)
+            made = real(*arguments)
+            sock = made[0] if isinstance(made, tuple) else made
+            files.append(os.readlink(f"/proc/self/fd/{sock.fileno()}"))
+            inside.set()
+            may_go_on.wait()
+            told.append("the socket is handed over")
+            return made
+
+        real = getattr(module, name)
+        setattr(module, name, held)
+
+    def has_it():
+        folder = "/proc/self/fd"
+        numbers = [number for number in os.listdir(folder) if os.path.lexists(f"{folder}/{number}")]
+        return files[0] in [os.readlink(f"{folder}/{number}") for number in numbers]
+
+    sockets = Sockets(Settings(timeout=60))
+    server = sockets.tcp_server()
+    client = socket.socket()
+    client.settimeout(60)
+"""
+ACTS = {
+    "accepted": """
+    hold(listener, "accept_from")
+    act = lambda: client.connect(server.address)
+""",
+    "connecting": """
+    proxy = sockets.tcp_proxy(server)
+    hold(connecting, "new_socket")
+    act = lambda: client.connect(proxy.address)
+""",
+    "taking an address over": """
+    hold(rebinding, "_like")
+    act = server.down
+""",
+}
+FORKING = """
+    acting = threading.Thread(target=act)
+    acting.start()
+    inside.wait()
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if not pid:
+        try:
+            ours.close()
+            theirs.send(b"has it" if has_it() else b"without")
+            theirs.recv(1)  # nothing: the parent has come to its end
+        finally:
+            os._exit(0)
+    theirs.close()
+    acting.join()
+    print(*told, ours.recv(9).decode(), sep=", ")
+"""
+ENDING = """
+    ours.close()
+    os.waitpid(pid, 0)
+    sockets.close()
+    client.close()
+"""
+RESETTING = """
+    server.accept().reset()
+    try:
+        client.recv(1)
+    except ConnectionResetError:
+        print("reset")
+"""
+IN_ORDER = "the fork waits, the socket is handed over, the fork begins, without"
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_fork_waits_until_a_socket_is_handed_over(act: str) -> None:
+    code = HOLDING + ACTS[act] + FORKING + ENDING
+    assert run_quietly(code, flags=("-W", "ignore::DeprecationWarning")) == IN_ORDER
+
+
+def test_a_connection_accepted_as_another_thread_forks_can_be_reset() -> None:
+    code = HOLDING + ACTS["accepted"] + FORKING + RESETTING + ENDING
+    said = run_quietly(code, flags=("-W", "ignore::DeprecationWarning"))
+    assert said.splitlines() == [IN_ORDER, "reset"]

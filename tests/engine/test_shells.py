@@ -209,9 +209,10 @@ def test_an_interrupted_verb_gives_up_what_it_holds_at_once() -> None:
             assert held == ["a socket"]
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         run_blocking(holding(held, Interrupted(Deadline(PATIENCE))))
     assert held == []
+    assert caught.tb is not None  # else there would be nothing left that could hold the verb
 
 
 def holding(held: list[str], wait: Wait) -> Steps[None]:

@@ -86,13 +86,25 @@ def test_nothing_warns_in_development_mode(
 
 
 FIXTURES = ("tcp_server", "echo_server", "udp_peer", "unix_server", "raw_client", "sockets")
-USES = "".join(f"def test_{name}({name}):\n    pass\n" for name in FIXTURES)
 
 
-def test_no_thread_starts_in_a_test_that_uses_our_fixtures(run: Inner) -> None:
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_the_thread_starts_in_the_setup_of_the_first_of_our_fixtures(
+    run_plain: Inner, fixture: str
+) -> None:
+    # In a process of its own: where an earlier test has started the thread, no later one does.
+    source = f"""
+    import threading
+
+    def test_first({fixture}):
+        assert "pytest-sockets I/O" in [thread.name for thread in threading.enumerate()]
+    """
+    run_plain(source, apart=True).assert_outcomes(passed=1)
+
+
+def test_no_thread_starts_in_a_test_that_opens_more(run: Inner) -> None:
     result = run(
-        USES
-        + """
+        """
 import socket
 import threading
 import pytest
@@ -128,5 +140,5 @@ def pytest_runtest_call(item):
 """,
         apart=True,
     )
-    result.assert_outcomes(passed=len(FIXTURES) + 1, failed=1)
+    result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines("FAILED *::test_the_checker_sees_others *")
