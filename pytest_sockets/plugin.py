@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
+import pluggy
 import pytest
 
 from pytest_sockets import (
@@ -35,11 +36,12 @@ from pytest_sockets import (
 from pytest_sockets._endpoints import handlers, registry
 from pytest_sockets._endpoints.addresses import HeldAddress
 from pytest_sockets._endpoints.attempt import Attempt
-from pytest_sockets._endpoints.problems import Stage, raise_problems
+from pytest_sockets._endpoints.problems import raise_problems
 from pytest_sockets._engine.clock import CLOCK
 from pytest_sockets._report import failure, frames, section
 
 E = TypeVar("E", bound=Endpoint | HeldAddress)
+Phase: TypeAlias = "Generator[None, pluggy.Result[object], None]"
 LOOPBACKS = ["127.0.0.1", "::1"]
 
 ATTEMPT = pytest.StashKey[Attempt]()
@@ -77,47 +79,48 @@ class SocketsPlugin:
 
     # -- one attempt at one test
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+    # Wrappers of the old kind: an error that passes through one of the new kind gets a frame of
+    # ours. It is hidden, and pytest 8.4.0 ends the run with an INTERNALERROR where a group of
+    # errors, such as those of two fixtures, has no frame that is shown.
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Phase:
         """Begin an attempt, before any fixture is set up."""
-        __tracebackhide__ = True  # else the report of every failing fixture would show this frame
         CLOCK.resume()
         attempt = item.stash[ATTEMPT] = Attempt()
         self._item = item
         _allow_loopback(item)
-        yield from _phase(attempt, Stage.FAILED)
+        outcome = yield
+        _explain(attempt, outcome.exception, at_the_end=True)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Phase:
         """Raise what went wrong on an endpoint's side, in the call phase."""
         __tracebackhide__ = True
         attempt = item.stash[ATTEMPT]
-        yield from _phase(attempt, Stage.FAILED)
-        # unittest keeps a test's own failure aside, and reports it in place of what we raise.
-        aside = getattr(item, "_excinfo", None) or ()
-        for kept in aside:
-            attempt.explain(kept.value, Stage.FAILED)
-        problems = attempt.problems(Stage.FAILED if aside else Stage.OVER)
-        if problems:
-            raise_problems(problems)
+        outcome = yield
+        # unittest keeps a test's own failure aside, and reports it in place of what is raised here.
+        aside = [kept.value for kept in getattr(item, "_excinfo", None) or ()]
+        for error in [outcome.exception, *aside]:
+            _explain(attempt, error, at_the_end=True)
+        if outcome.exception is None and (problems := attempt.problems(judge=not aside)):
+            try:
+                raise_problems(problems)
+            except BaseException as error:
+                outcome.force_exception(error)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Phase:
         """End an attempt, after the last fixture was torn down."""
-        __tracebackhide__ = True
         CLOCK.resume()
+        outcome = yield
+        self._item = None
         attempt = item.stash.get(ATTEMPT, None)
-        try:
-            if attempt is None:
-                yield
-            else:
-                yield from _phase(attempt, Stage.RUNNING)  # nothing is judged after the call
-        finally:
-            self._item = None
-            if attempt is not None:
-                self._config.hook.pytest_sockets_transcripts_complete(
-                    item=item, endpoints=attempt.endpoints()
-                )
+        if attempt is not None:
+            _explain(attempt, outcome.exception, at_the_end=False)
+            self._config.hook.pytest_sockets_transcripts_complete(
+                item=item, endpoints=attempt.endpoints()
+            )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -126,13 +129,13 @@ class SocketsPlugin:
         """Put the wire into the report of a failed test."""
         report = yield
         attempt = item.stash.get(ATTEMPT, None)
-        if report.longrepr is not None:
-            if failure.drop_hint(report) and frames.is_hidden(call.excinfo):
-                failure.locate(report, item)
-            if attempt is not None and attempt.cause is not None:
-                failure.sum_up(report, attempt.cause)
+        if failure.drop_hint(report) and frames.is_hidden(call.excinfo):
+            failure.locate(report, item)
         if report.failed and attempt is not None:
             error = None if call.excinfo is None else call.excinfo.value
+            cause = attempt.cause_of(error)
+            if cause is not None and not isinstance(error, AssertionError):
+                failure.sum_up(report, cause)
             self._show_wire(item, report, attempt.shown_with(error).endpoints())
         if call.when == "teardown" and attempt is not None:
             del item.stash[ATTEMPT]  # items live as long as the session; records must not
@@ -186,15 +189,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_sweeping.Summary(), "sockets-sweeps")
 
 
-def _phase(attempt: Attempt, failed: Stage) -> Generator[None, None, None]:
-    """Let a phase run; where it fails, show what went wrong on our side as its cause."""
-    __tracebackhide__ = True
-    try:
-        yield
-    except BaseException as error:
-        if _is_failure(error):
-            attempt.explain(error, failed)
-        raise
+def _explain(attempt: Attempt, error: BaseException | None, *, at_the_end: bool) -> None:
+    """Show with a failure what has gone wrong on our side."""
+    if error is not None and _is_failure(error):
+        attempt.explain(error, at_the_end=at_the_end)
 
 
 def _is_failure(error: BaseException) -> bool:

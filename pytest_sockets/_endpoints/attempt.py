@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.endpoint import Endpoint
-from pytest_sockets._endpoints.problems import Problem, Stage, explain, gather, look, recall
+from pytest_sockets._endpoints.problems import (
+    Problem,
+    explain,
+    gather,
+    look,
+    note_earlier,
+    note_surplus,
+)
 from pytest_sockets._engine.clock import CLOCK
 
 
@@ -14,18 +21,30 @@ class Attempt:
     def __init__(self) -> None:
         self.opened: list[Endpoint] = []
         self._part: tuple[BaseException, Attempt] | None = None
-        self.cause: BaseException | None = None
-        """The problem that its failure is explained by."""
+        self._causes: list[tuple[BaseException, BaseException]] = []
         self._started = CLOCK.stamp()
         self._standing = registry.open_endpoints()
 
-    def explain(self, error: BaseException, stage: Stage) -> None:
-        """Show with the test's failure what has gone wrong on our side."""
-        cause = explain(error, self.problems(stage))
-        self.cause = None if cause is error else cause
+    def explain(self, error: BaseException, *, at_the_end: bool) -> None:
+        """Show with a failure what has gone wrong on our side.
+
+        Args:
+            error: what has failed the test.
+            at_the_end: whether it has ended the test, and not its teardown: then what has come and
+                was not planned for is told as well.
+        """
+        cause = explain(error, self.problems(judge=False))
+        if cause is not None and cause is not error:
+            self._causes.append((error, cause))
+        if at_the_end:
+            note_surplus(error, self.endpoints())
         for endpoint in self._used():
             if endpoint._problems and endpoint._problems[0].time < self._started:
-                recall(error, endpoint)
+                note_earlier(error, endpoint)
+
+    def cause_of(self, error: BaseException | None) -> BaseException | None:
+        """Return the problem that a failure was explained by."""
+        return next((cause for failed, cause in self._causes if failed is error), None)
 
     def explain_by(self, error: BaseException, part: Attempt) -> None:
         """Have the report of an error show a part of this, such as the run of a sweep."""
@@ -48,12 +67,15 @@ class Attempt:
             if any(record.last_time > self._started for record in endpoint.records)
         ]
 
-    def problems(self, stage: Stage) -> list[Problem]:
-        """Return what has gone wrong on our side and was not told yet, the oldest first."""
+    def problems(self, *, judge: bool) -> list[Problem]:
+        """Return what has gone wrong on our side and was not told yet, the oldest first.
+
+        `judge` says that the test is through: what has not happened yet never will.
+        """
         # What has come for a longer-lived endpoint shows only once it was read, which one of them
         # has the I/O thread do for all.
         unread = [endpoint for endpoint in self._standing if not endpoint.is_closed][:1]
         return [
-            *look(unread, Stage.RUNNING),
-            *gather(self.endpoints(), since=self._started, stage=stage),
+            *look(unread, judge=False),
+            *gather(self.endpoints(), since=self._started, judge=judge),
         ]

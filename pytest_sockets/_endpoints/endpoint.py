@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 
 from pytest_sockets._endpoints import registry
 from pytest_sockets._endpoints.faces import drive
-from pytest_sockets._endpoints.problems import Checked, Problem, Stage
+from pytest_sockets._endpoints.problems import Checked, Problem
 from pytest_sockets._engine.clock import CLOCK, Deadline, as_seconds
 from pytest_sockets._engine.engine import Engine
 from pytest_sockets._engine.parties import Lock
@@ -239,13 +239,12 @@ class Endpoint(Checked):
     def _give_up(self) -> None:
         """End the connections after a problem, with the lock held."""
 
-    def _judge(self, stage: Stage) -> None:
+    def _judge(self) -> None:
         """Make problems of what can be told only at the end, such as steps that nobody reached."""
         with self._lock:
             # After a problem the connections are gone, and what is left is its consequence.
             if not self._problems and not self._closed:
-                found = self._leftovers() if stage is Stage.OVER else self._surplus()
-                for error in found:
+                for error in self._leftovers():
                     self._add_problem(error)
 
     def _leftovers(self) -> list[MismatchError]:
@@ -253,7 +252,7 @@ class Endpoint(Checked):
         return []
 
     def _surplus(self) -> list[MismatchError]:
-        """Return that part of it which has happened, though nothing was planned for it."""
+        """Return that part of it which has come, though nothing was planned for it."""
         return []
 
     @property

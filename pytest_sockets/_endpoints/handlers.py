@@ -171,7 +171,9 @@ def _check_call(handler: Callable[..., object], name: str) -> None:
     try:
         # Its own: a decorator with functools.wraps shows what it wraps, which may take more.
         signature = inspect.signature(handler, follow_wrapped=False)
-    except (TypeError, ValueError):  # of what is written in C not all have one
+    except (TypeError, ValueError, NameError):  # of what is written in C not all have one
+        return
+    if hasattr(handler, "__signature__"):  # it is what a decorator says, and not what it takes
         return
     try:
         signature.bind(object())

@@ -145,21 +145,17 @@ class Planned(Endpoint):
         return self._plans
 
     def _leftovers(self) -> list[MismatchError]:
-        plans = self._told_plans()
+        if self._plans is None:
+            return super()._leftovers()
+        self._plans.tell()
         if self._problems:  # what is left is their consequence
             return []
-        return [*([] if plans is None else plans.leftovers()), *super()._leftovers()]
+        return [*self._plans.leftovers(), *super()._leftovers()]
 
     def _surplus(self) -> list[MismatchError]:
-        plans = self._told_plans()
-        if plans is None or self._problems:
+        if self._plans is None or self._problems or self._closed:
             return super()._surplus()
-        return plans.surplus()
-
-    def _told_plans(self) -> Plans | None:
-        if self._plans is not None:
-            self._plans.tell()
-        return self._plans
+        return self._plans.surplus()
 
     def _quiet(self) -> Steps[None]:
         yield from self._settle()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
-import functools
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Self
 
@@ -14,17 +13,6 @@ from pytest_sockets._wire.rendering import shown_text
 
 if TYPE_CHECKING:
     from pytest_sockets._endpoints.endpoint import Endpoint
-
-
-class Stage(enum.Enum):
-    """How far the test is, which says what can be judged."""
-
-    RUNNING = enum.auto()
-    """Nothing yet: what has not happened may still happen, and more may be planned."""
-    FAILED = enum.auto()
-    """What has come although nothing was planned for it. What has not may be the consequence."""
-    OVER = enum.auto()
-    """That, and what has not happened, as it never will."""
 
 
 class Problem(NamedTuple):
@@ -74,17 +62,15 @@ class Checked:
             self.close()
 
 
-def gather(
-    endpoints: Collection[Endpoint], *, since: int = 0, stage: Stage = Stage.OVER
-) -> list[Problem]:
+def gather(endpoints: Collection[Endpoint], *, since: int = 0, judge: bool = True) -> list[Problem]:
     """Return the problems that were not returned from here before, the oldest first.
 
     Args:
         endpoints: whose.
         since: only those after this time, in nanoseconds.
-        stage: how far the test is.
+        judge: whether this is the end, so that what has not happened yet never will.
     """
-    found = look(endpoints, stage)
+    found = look(endpoints, judge=judge)
     for endpoint in endpoints:
         with endpoint._lock:
             found += endpoint._problems[endpoint._told :]
@@ -93,15 +79,18 @@ def gather(
 
 
 def check(endpoints: Collection[Endpoint]) -> None:
-    """Raise the oldest problem, told or not, with the others as notes: all of them are told."""
+    """Raise the oldest problem, told or not, with the others as notes: that one is told now."""
     __tracebackhide__ = True
-    found = look(endpoints, Stage.OVER)
+    found = look(endpoints, judge=True)
     for endpoint in endpoints:
-        with endpoint._lock:
-            found += endpoint._problems
-            endpoint._told = len(endpoint._problems)
-    if found:
-        raise_problems(sorted(found, key=_time))
+        found += endpoint._problems
+    if not found:
+        return
+    found.sort(key=_time)
+    for endpoint in endpoints:
+        if endpoint._problems and endpoint._problems[0] is found[0]:
+            endpoint._told = max(endpoint._told, 1)
+    raise_problems(found)
 
 
 def raise_problems(problems: Sequence[Problem]) -> NoReturn:
@@ -130,17 +119,33 @@ def explain(error: BaseException, problems: Sequence[Problem]) -> BaseException 
     return shown
 
 
-def recall(error: BaseException, endpoint: Endpoint) -> None:
-    """Note on an error what an endpoint has suffered from since before the test."""
+def note_surplus(error: BaseException, endpoints: Collection[Endpoint]) -> None:
+    """Note on an error what has come though nothing was planned for it.
+
+    It may have led to the error, or be its consequence: a goodbye on the way out.
+    """
+    for endpoint in endpoints:
+        with endpoint._lock:
+            surplus = endpoint._surplus()
+        for each in surplus:
+            _note(error, f"also: {each}")
+
+
+def note_earlier(error: BaseException, endpoint: Endpoint) -> None:
+    """Note on an error what has gone wrong on an endpoint before the test."""
     problem = endpoint._problems[0].error
     if not _is_in(problem, _chain(error)):
-        error.add_note(
-            f"{endpoint.name} has served nobody since a problem before this test: "
-            f"{shown_text(problem)}"
-        )
+        text = f"{endpoint.name} has had a problem before this test: {shown_text(problem)}"
+        _note(error, text)
 
 
-def look(endpoints: Collection[Endpoint], stage: Stage) -> list[Problem]:
+def _note(error: BaseException, text: str) -> None:
+    if text not in getattr(error, "__notes__", ()):
+        with suppress(Exception):  # of a class that lets nothing be set, such as a frozen one
+            error.add_note(text)
+
+
+def look(endpoints: Collection[Endpoint], *, judge: bool) -> list[Problem]:
     """Bring records and problems up to date; that this cannot be done is a problem too."""
     failures: dict[Endpoint, Problem] = {}
 
@@ -159,9 +164,9 @@ def look(endpoints: Collection[Endpoint], stage: Stage) -> list[Problem]:
     for _ in range(1 if len(endpoints) == 1 else 1 + handled):
         for endpoint in endpoints:
             quiet(endpoint)
-    if stage is not Stage.RUNNING:
+    if judge:
         for endpoint in endpoints:
-            attempt(endpoint, functools.partial(endpoint._judge, stage))
+            attempt(endpoint, endpoint._judge)
             if endpoint._problems:
                 # It wakes scripts and handlers, which raise it too: once they have, it is ours, as
                 # a traceback belongs to the error and not to who raises it.
@@ -175,9 +180,8 @@ def _time(problem: Problem) -> int:
 
 def _note_others(shown: BaseException, problems: Sequence[BaseException]) -> None:
     for other in problems:
-        note = f"also: {shown_text(other)}"
-        if other is not shown and note not in getattr(shown, "__notes__", ()):
-            shown.add_note(note)
+        if other is not shown:
+            _note(shown, f"also: {shown_text(other)}")
 
 
 def _chain(error: BaseException) -> list[BaseException]:

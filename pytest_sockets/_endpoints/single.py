@@ -247,6 +247,9 @@ def open_connection(
     """Connect, and return the connection of a new `Client`."""
     deadline = settings.deadline(timeout)
     if isinstance(address, Placed):
+        if address._place_.protocol == "udp" or isinstance(address, DatagramEndpoint):
+            msg = f"address must be a server that accepts connections, not {address!r}"
+            raise TypeError(msg)
         address = address.address
     sock, peer = yield from Connector(candidates_of(address, family)).connect(deadline)
     return Client(sock, peer, name=name, settings=settings)._connection
@@ -258,7 +261,8 @@ def candidates_of(
     """Return the families and kernel's addresses that a user's address may mean."""
     if family is not None and family not in LOOPBACK and family != socket.AF_UNIX:
         return [(family, address)]
-    if isinstance(address, str) and ":" in address and not address.startswith(("/", ".", "\0")):
+    may_be_meant = family is None and isinstance(address, str) and ":" in address
+    if may_be_meant and not address.startswith(("/", ".", "\0")):
         msg = (
             f"{name}={address!r} would be an AF_UNIX path: write (host, port) for a host and "
             "a port, or './…' for a path like this"

@@ -12,7 +12,7 @@ from pytest_sockets._endpoints.attempt import Attempt
 from pytest_sockets._endpoints.endpoint import Endpoint, Settings
 from pytest_sockets._endpoints.fault import Fault
 from pytest_sockets._endpoints.faulty import Faulty
-from pytest_sockets._endpoints.problems import Stage, explain, gather, raise_problems
+from pytest_sockets._endpoints.problems import explain, gather, note_surplus, raise_problems
 from pytest_sockets._endpoints.sockets import Sockets
 from pytest_sockets._endpoints.spots import Spot, Stretch, check_effects, spots
 from pytest_sockets._wire.errors import MismatchError
@@ -208,7 +208,8 @@ class Run:
                 _refuse_awaitable(talk, result)
         except BaseException as error:
             if fails(error):
-                explain(error, gather(self._opened(), stage=Stage.FAILED))
+                explain(error, gather(self._opened(), judge=False))
+                note_surplus(error, self._opened())
             raise
         finally:
             if outer is None:

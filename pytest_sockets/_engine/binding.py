@@ -161,7 +161,10 @@ def check_host(host: object) -> str:
     except UnicodeError:
         is_name = False
     if not is_name:
-        msg = f"host={host!r} is no address and no name: a part is too long, or has a NUL"
+        msg = (
+            f"host={host!r} is no address and no name: a part is empty or too long, or has a "
+            "character that names cannot have"
+        )
         raise ValueError(msg)
     return host
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pytest_sockets._wire.rendering import show_error
@@ -26,17 +27,20 @@ def drop_hint(report: Any) -> bool:
 def locate(report: Any, item: Any) -> None:
     """Have an error that we raise ourselves point to the test, and not into pytest or us."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    path, line, _ = item.location
+    path, line, _ = item.reportinfo()
     if crash is None or line is None:
         return
-    crash.path, crash.lineno = str(item.path), line + 1
+    crash.path, crash.lineno = str(path), line + 1
     kind = crash.message.partition(":")[0]
     entry = report.longrepr.reprtraceback.reprentries[-1]
-    entry.reprfileloc = type(crash)(path, line + 1, kind)
+    entry.reprfileloc = type(crash)(os.path.relpath(path), line + 1, kind)
 
 
 def sum_up(report: Any, cause: BaseException) -> None:
-    """Have the one line about a failed test begin with its cause: many read no more than that."""
+    """Have the one line about a failed test begin with its cause: many read no more than that.
+
+    An assertion of the test's own says enough, and may have failed before.
+    """
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         crash.message = f"{show_error(cause).splitlines()[0]}; then {crash.message}"

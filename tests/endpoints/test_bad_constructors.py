@@ -114,8 +114,9 @@ CONSTRUCTORS: dict[str, Case] = {
     "host-long": (
         tcp(host="a" * 64),
         ValueError,
-        f"host={'a' * 64!r} is no address and no name: a part is too long",
+        f"host={'a' * 64!r} is no address and no name: a part is empty or too long",
     ),
+    "host-empty-part": (tcp(host="a..b"), ValueError, "host='a..b' is no address and no name"),
     "host-nul": (tcp(host="::1\0"), ValueError, r"host='::1\x00' is no address and no name"),
     "connect-nul": (connect(("::1\0", 80)), ValueError, r"host='::1\x00' is no address"),
     "host-empty": (tcp(host=""), ValueError, "host='' cannot be resolved: "),
@@ -202,6 +203,11 @@ CONSTRUCTORS: dict[str, Case] = {
     ),
     "connect-none": (connect(None), TypeError, "a (host, port) pair or an AF_UNIX path, not None"),
     "connect-short": (connect(("::1",)), TypeError, "or an AF_UNIX path, not ('::1',)"),
+    "connect-udp": (
+        lambda desk: desk.sockets.connect(desk.peer),
+        TypeError,
+        "address must be a server that accepts connections, not <UDPPeer",
+    ),
     "connect-text": (
         connect("localhost:80"),
         ValueError,

@@ -54,6 +54,10 @@ import pytest
 
 def test_consequence(echo_server):
     echo_server._fail(RuntimeError("broken"))
+    raise TimeoutError("timed out")
+
+def test_assertion(echo_server):
+    echo_server._fail(RuntimeError("broken"))
     assert echo_server.name == "client"
 
 def test_raised(echo_server):
@@ -73,7 +77,8 @@ def test_setup(broken):
 """)
     lines = re.findall(r"^(?:FAILED|ERROR) test_it\.py::(\S+) - (.*)$", str(result.stdout), re.M)
     assert dict(lines) == {
-        "test_consequence": f"{PROBLEM}; then AssertionError: assert 'echo_server' == 'client'",
+        "test_consequence": f"{PROBLEM}; then TimeoutError: timed out",
+        "test_assertion": "AssertionError: assert 'echo_server' == 'client'",
         "test_raised": f"pytest_sockets.{PROBLEM}",
         "test_no_problem": "AssertionError: assert 'echo_server' == 'client'",
         "test_setup": f"{PROBLEM}; then LookupError: set up",
@@ -131,22 +136,90 @@ def test_not_strict(tcp_server):
 """
 
 
-def test_what_a_failed_test_had_no_plan_for_is_its_cause_and_what_was_left_is_not(
-    run: Inner,
-) -> None:
+def test_what_a_failed_test_had_no_plan_for_is_noted_and_what_was_left_is_not(run: Inner) -> None:
     result = run(PLANNED)
     result.assert_outcomes(failed=5)
     shown = reports(result)
-    direct = "\nThe above exception was the direct cause of"
-    assert "expected nothing more, got b'B'" in shown["test_surplus"].partition(direct)[0]
-    assert "had no plan: 1 script for 2" in shown["test_no_plan"].partition(direct)[0]
+    timeout = r"E +TimeoutError: timed out\nE +also: tcp_server connection "
+    surplus = r"0, after the last of 2 steps: expected nothing more, got b'B'"
+    assert re.search(timeout + surplus, shown["test_surplus"])
+    assert re.search(timeout + "1 had no plan: 1 script for 2 ", shown["test_no_plan"])
     assert "expected b'B'" in shown["test_steps_left"]
     for name in ("test_steps_left_of_a_failed_one", "test_not_strict"):
+        assert "also" not in shown[name]
+    for name in set(shown) - {"test_steps_left"}:
         assert "MismatchError" not in shown[name]
-        assert direct not in shown[name]
+        assert "reset sent" not in shown[name], "fixtures may still need the connection"
 
 
-def test_a_shared_server_that_serves_nobody_any_more_says_since_when(run_plain: Inner) -> None:
+@pytest.mark.parametrize("where", ["call", "teardown"])
+def test_what_comes_on_the_way_out_is_noted_at_most(run: Inner, where: str) -> None:
+    result = run(f"""
+import socket
+import pytest
+
+@pytest.fixture
+def client(tcp_server):
+    tcp_server.script().expect(b"LOGIN").send(b"OK")
+    with socket.create_connection(tcp_server.address) as client:
+        client.sendall(b"LOGIN")
+        assert client.recv(2) == b"OK"
+        yield client
+        if {where == "teardown"}:
+            client.sendall(b"QUIT")
+
+@pytest.mark.xfail(raises=AssertionError)
+def test_it(client):
+    try:
+        assert 1 == 2
+    finally:
+        if {where == "call"}:
+            client.sendall(b"QUIT")
+""")
+    result.assert_outcomes(xfailed=1)
+
+
+def test_an_error_that_nothing_can_be_noted_on_stays_itself(run_plain: Inner) -> None:
+    result = run_plain("""
+import socket
+
+class Frozen(Exception):
+    def add_note(self, note):
+        raise AttributeError("frozen")
+
+def test_it(tcp_server):
+    tcp_server.script().expect(b"A")
+    with socket.create_connection(tcp_server.address) as client:
+        client.sendall(b"AB")
+        raise Frozen
+""")
+    result.assert_outcomes(failed=1)
+    assert re.search("^E +test_it.Frozen$", reports(result)["test_it"], re.M)
+
+
+def test_errors_of_several_fixtures_are_told_by_pytest(run: Inner) -> None:
+    result = run("""
+import pytest
+
+@pytest.fixture
+def one():
+    yield
+    raise ValueError("one")
+
+@pytest.fixture
+def two():
+    yield
+    raise ValueError("two")
+
+def test_it(one, two):
+    pass
+""")
+    result.assert_outcomes(passed=1, errors=1)
+    for word in ("one", "two"):
+        assert f"ValueError: {word}" in result.stdout.str()
+
+
+def test_a_problem_of_an_earlier_test_is_noted_where_a_later_one_fails(run_plain: Inner) -> None:
     result = run_plain("""
 import socket
 import pytest
@@ -183,7 +256,7 @@ def test_does_not_use_it(shared):
 """)
     result.assert_outcomes(passed=1, failed=4)
     shown = reports(result)
-    since = "shared has served nobody since a problem before this test: "
+    since = "shared has had a problem before this test: "
     told = "no rule answers b'ZING'"
     assert since not in shown["test_breaks_it"]
     assert told in shown["test_breaks_it"]
