@@ -134,6 +134,7 @@ class SocketsPlugin:
         if report.failed and attempt is not None:
             error = None if call.excinfo is None else call.excinfo.value
             cause = attempt.cause_of(error)
+            # An assertion of the test's own says enough, and may have failed before.
             if cause is not None and not isinstance(error, AssertionError):
                 failure.sum_up(report, cause)
             self._show_wire(item, report, attempt.shown_with(error).endpoints())

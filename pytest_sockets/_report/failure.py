@@ -37,10 +37,7 @@ def locate(report: Any, item: Any) -> None:
 
 
 def sum_up(report: Any, cause: BaseException) -> None:
-    """Have the one line about a failed test begin with its cause: many read no more than that.
-
-    An assertion of the test's own says enough, and may have failed before.
-    """
+    """Have the one line about a failed test begin with its cause: many read no more than that."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         crash.message = f"{show_error(cause).splitlines()[0]}; then {crash.message}"

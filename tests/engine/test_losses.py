@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -176,12 +177,13 @@ def test_the_counter_may_overflow() -> None:
         def getsockopt(self, *_: int) -> bytes:
             return losses._MEMINFO.pack(2304, drops)
 
-    counting, sock = losses.Losses(), Counting()
+    counting = losses.Losses()
+    sock: Any = Counting()
     drops = 2**32 - 2
-    counting.look(sock)  # type: ignore[arg-type]
+    counting.look(sock)
     drops = 3
-    assert counting.look(sock) == losses.Loss(5, 2304)  # type: ignore[arg-type]
-    assert counting.look(sock) is None  # type: ignore[arg-type]
+    assert counting.look(sock) == losses.Loss(5, 2304)
+    assert counting.look(sock) is None
 
 
 @pytest.mark.parametrize(
